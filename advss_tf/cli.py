@@ -1,0 +1,218 @@
+"""The command line: `advss-train`, `advss-evaluate`, `advss-report`. Flags are read here and nowhere else.
+
+TensorFlow is imported after the flags and the recipe have been read, so that `--help` and a mistake answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from absl import app, logging
+from absl.flags import argparse_flags
+
+from advss_tf.errors import InvalidInput
+from advss_tf.version import __version__
+
+_INVALID, _INTERRUPTED = 2, 130
+
+
+def train() -> None:
+    """Console entry point `advss-train`."""
+    _start(_train, _train_flags)
+
+
+def evaluate() -> None:
+    """Console entry point `advss-evaluate`."""
+    _start(_evaluate, _evaluate_flags)
+
+
+def report() -> None:
+    """Console entry point `advss-report`."""
+    _start(_report, _report_flags)
+
+
+def _start(main: Callable[[argparse.Namespace], int], flags: Callable[[], argparse.ArgumentParser]) -> None:
+    app.run(lambda args: _refusing(main, args), flags_parser=lambda argv: flags().parse_args(argv[1:]))
+
+
+def _refusing(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Runs a command; what it refuses is one readable message on the error stream, and a code of 2."""
+    logging.set_verbosity(logging.ERROR)  # TensorFlow logs through absl, and at length
+    try:
+        return main(args)
+    except InvalidInput as refusal:
+        faults = getattr(refusal, "faults", None) or [str(refusal)]
+        print("\n".join(faults), file=sys.stderr)
+        return _INVALID
+    except OSError as error:
+        print(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return _INVALID
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return _INTERRUPTED
+
+
+@contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Keeps TensorFlow's start-up messages off the screen; a level that the user has set stays.
+
+    Some are written before any level is read, straight to the error stream, so that is closed while importing.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+# advss-train ---------------------------------------------------------------------------------------------------------
+
+
+def _train_flags() -> argparse.ArgumentParser:
+    parser = argparse_flags.ArgumentParser(
+        prog="advss-train",
+        description="Runs a recipe: pretrain, finetune, evaluate, export, report. Killed, the same command goes on.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--config", metavar="RECIPE.yaml", help="the recipe, such as configs/digits.yaml")
+    parser.add_argument("--workdir", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    parser.add_argument("--stages", metavar="A,B", help="only these of pretrain,finetune,evaluate,export,report")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", dest="overrides",
+        help="change a field of the recipe, such as pretrain.attack.num_steps=5; can be repeated",
+    )  # fmt: skip
+    parser.add_argument("--schema", metavar="FILE", help="write the JSON schema of a recipe, for editors, and stop")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> int:
+    from advss_tf import config
+
+    if args.schema:
+        Path(args.schema).write_text(json.dumps(config.json_schema(), indent=2) + "\n")
+        return 0
+    for flag in ("config", "workdir"):
+        if not getattr(args, flag):
+            raise InvalidInput(f"`--{flag}` is missing.", expected=f"--{flag} {flag.upper()}", received="nothing")
+    recipe = config.load_recipe(Path(args.config), args.overrides)
+    chosen = args.stages.split(",") if args.stages is not None else None
+    with _quiet_import():
+        from advss_tf import stages
+    from advss_tf.workdir import Workdir
+
+    workdir = Workdir(args.workdir)
+    stages.run(recipe, workdir, stages=chosen)
+    _show_result(workdir)
+    return 0
+
+
+def _show_result(workdir: Any) -> None:
+    from advss_tf.evaluation import Record, result_table
+    from advss_tf.screen import Screen
+
+    screen = Screen()
+    if workdir.record.is_file():
+        columns, rows = result_table([Record.load(workdir.record)])
+        screen.table("Accuracy on the test split, with 95 % intervals", columns, rows)
+    page = workdir.report / "index.html"
+    if page.is_file():
+        screen.say(f"Report: {page}")
+
+
+# advss-evaluate ------------------------------------------------------------------------------------------------------
+
+
+def _evaluate_flags() -> argparse.ArgumentParser:
+    parser = argparse_flags.ArgumentParser(
+        prog="advss-evaluate",
+        description="Measures any saved Keras model or SavedModel that gives logits, clean and under attack.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("model", metavar="MODEL", help="a .keras file or a SavedModel folder")
+    parser.add_argument("--data", required=True, help="digits, a tfds name, an image folder, or a .npz file")
+    parser.add_argument("--data_dir", help="where prepared tfds data sets lie")
+    parser.add_argument("--split", default="test", choices=("test", "held_out"), help="what is measured")
+    parser.add_argument("--suite", default="quick", help="quick (PGD-20), standard (PGD-20 and PGD-50)")
+    parser.add_argument("--norm", default="linf", choices=("linf", "l2"), help="norm of the ball")
+    parser.add_argument("--epsilons", default="8/255", help="radii in pixels of [0, 1], such as 4/255,8/255")
+    parser.add_argument("--num_restarts", type=int, default=1, help="random starts of each attack")
+    parser.add_argument("--batch_size", type=int, default=256, help="images a batch")
+    parser.add_argument("--limit", type=int, help="measure a stratified subset of this size")
+    parser.add_argument("--seed", type=int, default=0, help="seed of splits and random starts")
+    parser.add_argument("--out", default="record.json", metavar="FILE", help="where the record is written")
+    return parser
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    with _quiet_import():
+        from advss_tf import finetune, pretext  # noqa: F401 - registers the classes that a .keras file may name
+        from advss_tf.attacks import pixels
+        from advss_tf.data import load_data
+        from advss_tf.evaluation import evaluate, load_model_for_evaluation, result_table
+    from advss_tf.screen import Screen
+
+    screen = Screen()
+    epsilons = tuple(pixels(text, name="epsilons") for text in args.epsilons.split(","))
+    model, _ = load_model_for_evaluation(args.model)
+    data = load_data(args.data, seed=args.seed, **({"data_dir": args.data_dir} if args.data_dir else {}))
+    record = evaluate(
+        model, getattr(data, args.split)(args.batch_size),
+        suite=args.suite, norm=args.norm, epsilons=epsilons, num_restarts=args.num_restarts,
+        batch_size=args.batch_size, limit=args.limit, seed=args.seed, model_name=Path(args.model).stem,
+        progress=lambda event: screen.say(str(event)),
+    )  # fmt: skip
+    record.save(args.out)
+    columns, rows = result_table([record])
+    screen.table(f"Accuracy on {data.name} ({args.split}), with 95 % intervals", columns, rows)
+    screen.say(f"Record: {args.out}")
+    return 0
+
+
+# advss-report --------------------------------------------------------------------------------------------------------
+
+
+def _report_flags() -> argparse.ArgumentParser:
+    parser = argparse_flags.ArgumentParser(
+        prog="advss-report", description="Turns records into one self-contained HTML page and a Markdown file."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("records", nargs="+", metavar="RECORD", help="record files, or folders that hold some")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the report is written")
+    parser.add_argument("--title", help="the heading")
+    return parser
+
+
+def _report(args: argparse.Namespace) -> int:
+    with _quiet_import():
+        from advss_tf.evaluation import Record, write_report
+
+    records = [Record.load(path) for path in _record_files(args.records)]
+    print(f"Report: {write_report(records, args.out, title=args.title)}")
+    return 0
+
+
+def _record_files(paths: Sequence[str]) -> list[Path]:
+    found: list[Path] = []
+    for path in map(Path, paths):
+        files = sorted(path.rglob("record*.json")) if path.is_dir() else [path]
+        if not files:
+            raise InvalidInput(
+                f"{path} holds no record.", expected="a folder with record*.json files", received=str(path)
+            )
+        found += files
+    return found

@@ -1,0 +1,138 @@
+"""The recipe: its sections, every field with its type, its range, its default and one sentence.
+
+Synopsis:
+
+    recipe = load_recipe("configs/digits.yaml")          # see loading.py
+    recipe.pretrain.attack.epsilon                        # everything is frozen, checked and typed
+
+A class is a section of the YAML file. The sections with several kinds (data, encoder, optimizer, task) are in kinds.py,
+the conditions between fields in rules.py.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from . import rules
+from .kinds import Data, Descent, Network, Task
+from .parts import Counts, Part, Radii, Radius, Rules, Step, Text
+
+
+class Attack(Part):
+    """Projected gradient descent inside a ball. Where an attack may stand, null means training on clean images."""
+
+    rules: ClassVar[Rules] = (rules.ball_fits_pixels, rules.step_fits_the_ball, rules.restarts_differ)
+    norm: Literal["linf", "l2"] = Field(default="linf", description="The norm of the ball.")
+    epsilon: Radius = Field(description="Radius of the ball, in pixels of [0, 1].")
+    num_steps: int = Field(default=10, ge=1, description="Steps of the attack.")
+    step_size: Step | None = Field(default=None, description="Step; null: 2.5 * epsilon / num_steps.")
+    random_start: bool = Field(default=True, description="Start at a random point of the ball.")
+    num_restarts: int = Field(default=1, ge=1, description="Times that the attack is run, from other random points.")
+    keep: Literal["last", "best"] = Field(default="last", description="The last point, or the highest one.")
+    batch_norm: Literal["inference", "training"] = Field(
+        default="inference", description="Statistics used while attacking: the running ones, or those of the batch."
+    )
+
+
+class Stage(Part):
+    """A training: what pretraining and finetuning share."""
+
+    rules: ClassVar[Rules] = (rules.schedule_fits_epochs,)
+    epochs: int = Field(ge=1, description="Passes over the training images.")
+    batch_size: int = Field(default=128, ge=1, description="Images a step, over all replicas.")
+    optimizer: Descent = Field(description="How the weights descend.")
+    eval_attack: Attack | None = Field(default=None, description="Attack on held-out images; null: `attack`.")
+
+
+class Pretrain(Stage):
+    """Learning without labels: P2 with `attack: null`, P3 with an attack."""
+
+    task: Task = Field(description="The puzzle that the encoder learns to solve.")
+    attack: Attack | None = Field(description="Attack on the training images; null: clean training.")
+
+
+class Finetune(Stage):
+    """Learning with labels: F1 to F4 of Chen et al. 2020 are `train` times `how`."""
+
+    rules: ClassVar[Rules] = (
+        *Stage.rules,
+        rules.attack_suits_how,
+        rules.selection_is_possible,
+        rules.start_suits_train,
+        rules.start_is_no_slip,
+    )
+    start: Text = Field(description="pretrained, scratch, or the path of an exported encoder.")
+    train: Literal["linear", "partial", "full"] = Field(description="What is trained: head, last stages, everything.")
+    how: Literal["standard", "adversarial", "trades"] = Field(description="On clean images, attacked ones, or both.")
+    attack: Attack | None = Field(default=None, description="Attack on training images; null if standard.")
+    beta: float = Field(default=6.0, gt=0, description="Weight of the robust term, for how: trades.")
+    boundary: Text | None = Field(default=None, description="Last stage that `partial` freezes; null: last but one.")
+    reset_after_boundary: bool = Field(default=False, description="Start with fresh weights after the boundary.")
+    select: Literal["auto", "robust_accuracy", "accuracy"] = Field(
+        default="auto", description="Held-out number that picks the model; auto: robust where an attack is given."
+    )
+
+
+class Evaluate(Part):
+    """What is measured on the test split."""
+
+    rules: ClassVar[Rules] = (rules.ball_fits_pixels, rules.step_fits_the_ball, rules.nothing_twice)
+    norm: Literal["linf", "l2"] = Field(default="linf", description="The norm of the balls.")
+    epsilons: Radii = Field(default=(8 / 255,), min_length=1, description="Radii of the balls, in pixels of [0, 1].")
+    num_steps: Counts = Field(
+        default=(20, 50), min_length=1, description="Steps of the attacks, one attack for each number."
+    )
+    step_size: Step | None = Field(default=None, description="Step; null: 2.5 * epsilon / num_steps.")
+    num_restarts: int = Field(default=1, ge=1, description="Random starts of each attack.")
+    batch_size: int = Field(default=256, ge=1, description="Images a batch.")
+    limit: int | None = Field(default=None, ge=1, description="Only the first n test images; null: all.")
+
+
+class Export(Part):
+    """What is handed over at the end."""
+
+    classifier: bool = Field(default=True, description="Write the classifier for TensorFlow Serving.")
+    verify: bool = Field(default=True, description="Load what was written and compare its logits.")
+
+
+class Report(Part):
+    """The page that shows the run."""
+
+    title: Text | None = Field(default=None, description="Heading; null: the recipe's name.")
+    examples: int = Field(default=8, ge=0, description="Images shown beside their attacked versions.")
+
+
+class Checkpoint(Part):
+    """How often a run is saved, so that it can be killed at any step."""
+
+    every_seconds: float = Field(default=60.0, gt=0, description="Seconds between checkpoints.")
+    every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints as well; null: any.")
+    keep: int = Field(default=2, ge=1, description="Checkpoints kept.")
+
+
+class Recipe(Part):
+    """A run: one YAML file. Saved with every default written, it is what a workdir was made from."""
+
+    rules: ClassVar[Rules] = (rules.stages_connect,)
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        max_length=64,
+        description="Names the run: a-z, 0-9, _ and -.",
+        examples=["digits"],
+    )
+    seed: int = Field(ge=0, le=2**31 - 1, description="Everything random follows from it.")
+    strategy: Literal["auto", "single", "mirrored", "multi_worker"] = Field(default="auto", description="Devices used.")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="float32", description="Keras dtype policy."
+    )
+    jit_compile: bool = Field(default=False, description="Compile the training step with XLA.")
+    data: Data = Field(description="Images and labels.")
+    encoder: Network = Field(description="The network that is handed over.")
+    pretrain: Pretrain | None = Field(default=None, description="Learning without labels; null: none (P1).")
+    finetune: Finetune | None = Field(default=None, description="Learning with labels; null: none.")
+    evaluate: Evaluate = Field(default=Evaluate(), description="What is measured on the test split.")
+    export: Export = Field(default=Export(), description="What is handed over at the end.")
+    report: Report = Field(default=Report(), description="The page that shows the run.")
+    checkpoint: Checkpoint = Field(default=Checkpoint(), description="How often the run is saved.")

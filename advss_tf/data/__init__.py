@@ -1,0 +1,17 @@
+"""Data: sources of images, their cuts into train, held-out and test, augmentation, and the batches of a run.
+
+Synopsis:
+
+    data = load_data("digits", labels_per_class=20)
+    for images, labels in data.train(batch_size=32):  # float32 in [0, 1], int64
+        ...
+"""
+
+from __future__ import annotations
+
+from advss_tf.data.augment import crop_and_flip
+from advss_tf.data.checks import check_images, check_labels
+from advss_tf.data.images import ImageData
+from advss_tf.data.sources import load_data
+
+__all__ = ["ImageData", "check_images", "check_labels", "crop_and_flip", "load_data"]

@@ -1,0 +1,188 @@
+"""`ImageData`: a labelled or unlabelled set of images, cut into train, held-out and test, as `tf.data` datasets.
+
+Synopsis:
+
+    data = load_data("digits", labels_per_class=20)
+    pretext.fit(data.unlabelled(batch_size=128), epochs=10)
+    classifier.fit(data.train(batch_size=128), validation_data=data.held_out(), epochs=20)
+    classifier.evaluate(data.test())
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from advss_tf.data.augment import crop_and_flip
+from advss_tf.data.pipeline import Part, TrainingPlan, ordered_batches, steps_per_epoch, training_batches
+from advss_tf.errors import InvalidInput, one_of
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images and what may be done with them; made by `load_data`.
+
+    Batches are float32 `(batch, height, width, channels)` in [0, 1], labels int64 `(batch,)`. Augmentation (zero-pad,
+    random crop, flip) is for training batches alone.
+
+    Args:
+        name: What reports call the set.
+        train_part: The records of the train split, without the held-out ones.
+        labelled_part: Those of them whose labels may be used.
+        held_out_part: What models are picked on; cut from train.
+        test_part: What models are measured on; None if there is none.
+        class_names: One name a class; None when unlabelled.
+        fingerprint: SHA-256 in hexadecimal over pixels and labels, or, of a set that stays on the disk, over the list
+            of its files and their sizes. It says which images these are, not how they were split.
+        seed: The default seed of order and augmentation.
+        crop_padding: The largest shift of the augmentation, in pixels.
+        flip: Whether the augmentation mirrors images.
+    """
+
+    name: str
+    train_part: Part
+    labelled_part: Part
+    held_out_part: Part
+    test_part: Part | None
+    class_names: tuple[str, ...] | None
+    fingerprint: str
+    seed: int = 0
+    crop_padding: int = 0
+    flip: bool = False
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)` of every image."""
+        height, width, channels = self.train_part.store.image_shape
+        return int(height), int(width), int(channels)
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes there are; None when unlabelled."""
+        return None if self.class_names is None else len(self.class_names)
+
+    @property
+    def num_train(self) -> int:
+        """Images of the train split, labelled or not, without the held-out ones."""
+        return len(self.train_part)
+
+    @property
+    def num_labelled(self) -> int:
+        """Images of the train split whose labels may be used; 0 when unlabelled."""
+        return 0 if self.class_names is None else len(self.labelled_part)
+
+    @property
+    def num_held_out(self) -> int:
+        """Images held out of train."""
+        return len(self.held_out_part)
+
+    @property
+    def num_test(self) -> int:
+        """Images of the test split."""
+        return 0 if self.test_part is None else len(self.test_part)
+
+    def steps_per_epoch(self, batch_size: int, split: str = "train") -> int:
+        """Full batches until every image of a split has been seen.
+
+        Args:
+            batch_size: Images in a global batch.
+            split: `"train"` (the label budget) or `"unlabelled"` (all of train).
+        """
+        one_of("split", split, ("train", "unlabelled"))
+        TrainingPlan(batch_size)
+        return steps_per_epoch(self.num_labelled if split == "train" else self.num_train, batch_size)
+
+    def train(
+        self,
+        batch_size: int,
+        *,
+        augment: bool = True,
+        seed: int | None = None,
+        start_step: int = 0,
+        num_steps: int | None = None,
+        worker: int = 0,
+        num_workers: int = 1,
+    ) -> tf.data.Dataset:
+        """Training batches `(images, labels)` of the label budget.
+
+        Batches are always full. Place `p = step * batch_size + row` of the stream holds image `p % n` in the order of
+        epoch `p // n`, so batches straddle epochs and no image is lost.
+
+        Args:
+            batch_size: Images in a global batch.
+            augment: Whether to crop and flip.
+            seed: Decides order and augmentation. Defaults to the seed of `load_data`.
+            start_step: The first step; what a step holds does not depend on it.
+            num_steps: Exactly so many steps. None means one epoch, `steps_per_epoch(batch_size)` steps, and the next
+                epoch at every new pass, as `fit(…, epochs=20)` makes them; a pass that is broken off is not counted.
+            worker: Which of `num_workers` this is.
+            num_workers: How many workers share each global batch. Each gets a contiguous slice of it.
+
+        Raises:
+            InvalidInput: if the set is unlabelled, a number is out of range, or the workers cannot share evenly.
+        """
+        self._check_labelled("train()")
+        plan = self._plan(batch_size, seed, start_step, num_steps, worker, num_workers)
+        return training_batches(self.labelled_part, plan, augment=self._augment if augment else None)
+
+    def unlabelled(
+        self,
+        batch_size: int,
+        *,
+        augment: bool = True,
+        seed: int | None = None,
+        start_step: int = 0,
+        num_steps: int | None = None,
+        worker: int = 0,
+        num_workers: int = 1,
+    ) -> tf.data.Dataset:
+        """Training batches of images alone, from all of train; otherwise as `train`."""
+        plan = self._plan(batch_size, seed, start_step, num_steps, worker, num_workers)
+        return training_batches(self.train_part, plan, augment=self._augment if augment else None, labelled=False)
+
+    def held_out(self, batch_size: int = 256) -> tf.data.Dataset:
+        """The held-out `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.
+
+        Raises:
+            InvalidInput: if nothing was held out.
+        """
+        if not self.num_held_out:
+            raise InvalidInput("Nothing was held out.", expected="held_out > 0 in load_data", received="held_out=0")
+        TrainingPlan(batch_size)
+        return ordered_batches(self.held_out_part, batch_size, labelled=self.class_names is not None)
+
+    def test(self, batch_size: int = 256) -> tf.data.Dataset:
+        """The test `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.
+
+        Raises:
+            InvalidInput: if there is no test split.
+        """
+        if self.test_part is None:
+            raise InvalidInput(f"{self.name!r} has no test split.", expected="a set with one", received="num_test=0")
+        TrainingPlan(batch_size)
+        return ordered_batches(self.test_part, batch_size, labelled=self.class_names is not None)
+
+    def __repr__(self) -> str:
+        return (
+            f"ImageData({self.name!r}, image_shape={self.image_shape}, num_classes={self.num_classes}, "
+            f"num_train={self.num_train}, num_labelled={self.num_labelled}, num_held_out={self.num_held_out}, "
+            f"num_test={self.num_test})"
+        )
+
+    def _plan(self, batch_size: int, seed: int | None, *numbers: Any) -> TrainingPlan:
+        return TrainingPlan(batch_size, self.seed if seed is None else seed, *numbers)
+
+    def _augment(self, images: tf.Tensor, seed: tf.Tensor, batch_size: int, first: int) -> tf.Tensor:
+        return crop_and_flip(
+            images, seed, crop_padding=self.crop_padding, flip=self.flip, batch_size=batch_size, first=first
+        )
+
+    def _check_labelled(self, method: str) -> None:
+        if self.class_names is None:
+            raise InvalidInput(
+                f"{self.name!r} has no labels, which `{method}` needs.",
+                expected="a labelled set, or `unlabelled()`",
+                received="num_classes=None",
+            )

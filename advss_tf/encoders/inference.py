@@ -1,0 +1,208 @@
+"""An encoder in inference mode, with all arithmetic on its weights done once: what an attack's loop calls.
+
+Synopsis:
+
+    features_of = hoisted(encoder)                # here every batch norm is folded
+    features = features_of(images)                # inside `tf.while_loop`: only what depends on the images
+
+In inference mode batch norm is `scale * x + offset`. Right behind a convolution both go into its kernel and a bias
+(Jacob et al., CVPR 2018, arXiv 1712.05877, section 3.2). The gradient by the images needs one thing more on a CPU:
+TensorFlow's own gradient of a convolution takes up to three times as long as the convolution, so stride-1
+convolutions get theirs as the convolution with the turned kernel, the same sums in another order.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from advss_tf.encoders.normalization import BranchedBatchNormalization, current_branch, norm_branch
+
+# Onto fewer channels than this a forward convolution is slower than TensorFlow's own gradient (measured on a CPU).
+_FEWEST_CHANNELS_TO_TURN = 8
+
+
+def hoisted(encoder: keras.Model) -> Callable[[Any], Any]:
+    """The function `images -> encoder(images, training=False)`, with the weights prepared at this moment.
+
+    Call it before a loop and what it returns inside: the loop then holds no arithmetic on weights. Later changes of
+    the weights are not seen. The batch-norm branch is the one of the `norm_branch` around *this* call. Gradients by
+    the images are those of the encoder, up to rounding; there are none by its weights.
+
+    Args:
+        encoder: A Functional or Sequential model with one input. Of any other model only the branch is fixed.
+
+    Returns:
+        A function from the model's input to its output.
+    """
+    branch, evaluate = current_branch(), _evaluator(encoder)
+
+    # Without this, AutoGraph would rewrite the loop over the layers at each tracing, to no purpose.
+    @tf.autograph.experimental.do_not_convert
+    def features_of(images: Any) -> Any:
+        with norm_branch(branch):
+            return evaluate(images)
+
+    return features_of
+
+
+def _evaluator(model: keras.Model) -> Callable[[Any], Any]:
+    graph = _graph_of(model)
+    if graph is None:
+        return lambda images: model(images, training=False)
+    steps = _steps(graph)
+
+    def evaluate(images: Any) -> Any:
+        (source,) = graph.inputs
+        values = {id(source): tf.cast(images, source.dtype)}
+        for node, operation in steps:
+            args, kwargs = node.arguments.fill_in(values)
+            outputs = keras.tree.flatten(operation(*args, **kwargs))
+            values.update((id(symbol), value) for symbol, value in zip(node.outputs, outputs, strict=True))
+        return keras.tree.map_structure(lambda symbol: values[id(symbol)], graph.output)
+
+    return evaluate
+
+
+def _graph_of(model: Any) -> keras.Model | None:
+    """A Functional model of one input whose graph of layers is all that a call of `model` does; None if there is none.
+
+    A subclass may be Functional, too, and do something else in a `call` of its own.
+    """
+    if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call and model.built:
+        model = keras.Model(model.inputs, model.outputs[0])
+    plain = keras.src.models.functional.Functional
+    runs_graph = isinstance(model, plain) and type(model).call is plain.call
+    return model if runs_graph and len(model.inputs) == 1 else None
+
+
+def _steps(model: keras.Model) -> list[tuple[Any, Callable[..., Any]]]:
+    """The nodes of the model's graph in the order of evaluation, each with the function that takes its place."""
+    by_depth = model._nodes_by_depth
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+    followers = _sole_followers(nodes, model.outputs)
+    steps: dict[Any, Callable[..., Any]] = {}
+    for node in nodes:
+        if node in steps:
+            continue
+        follower = followers.get(node)
+        if _is_convolution(node.operation) and follower is not None and _folds(node.operation, follower.operation):
+            steps[node] = _convolution(node.operation, _plain_norm(follower.operation))
+            # The convolution already returns what the norm would.
+            steps[follower] = lambda x, **_: x
+        else:
+            steps[node] = _hoisted_operation(node.operation)
+    return [(node, steps[node]) for node in nodes]
+
+
+def _sole_followers(nodes: list[Any], outputs: list[Any]) -> dict[Any, Any]:
+    """For each node with one output that one other node alone reads: that other node."""
+    readers = defaultdict(list)
+    for node in nodes:
+        for symbol in node.input_tensors:
+            readers[id(symbol)].append(node)
+    for symbol in outputs:
+        readers[id(symbol)].append(None)
+    single = {node: readers[id(node.outputs[0])] for node in nodes if len(node.outputs) == 1}
+    return {node: found[0] for node, found in single.items() if len(found) == 1 and found[0] is not None}
+
+
+def _hoisted_operation(operation: Any) -> Callable[..., Any]:
+    norm = _plain_norm(operation)
+    if norm is not None:
+        return _affine(norm)
+    if _is_convolution(operation):
+        return _convolution(operation, None)
+    if _graph_of(operation) is not None:
+        evaluate = _evaluator(operation)
+        return lambda x, **_: evaluate(x)
+    if isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters:
+        return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": False})
+    return operation
+
+
+def _is_convolution(operation: Any) -> bool:
+    # Exactly Conv2D: a subclass, DepthwiseConv2D among them, may do something else with its kernel.
+    return type(operation) is keras.layers.Conv2D
+
+
+def _plain_norm(operation: Any) -> keras.layers.BatchNormalization | None:
+    """The batch norm that `operation` is at this moment, if it is one."""
+    if isinstance(operation, BranchedBatchNormalization):
+        return operation.norm(current_branch())
+    return operation if type(operation) is keras.layers.BatchNormalization else None
+
+
+def _folds(convolution: keras.layers.Conv2D, operation: Any) -> bool:
+    norm = _plain_norm(operation)
+    if norm is None or convolution.activation is not keras.activations.linear:
+        return False
+    return norm.axis in ((-1, 3) if convolution.data_format == "channels_last" else (1, -3))
+
+
+def _affine(norm: keras.layers.BatchNormalization) -> Callable[..., Any]:
+    """The batch norm as one product and one sum, in float32 at least, as Keras computes it."""
+    scale, offset = _scale_and_offset(norm)
+
+    def apply(x: Any, **_: Any) -> Any:
+        shape = [1] * len(x.shape)
+        shape[norm.axis] = -1
+        wide = tf.cast(x, scale.dtype) * tf.reshape(scale, shape) + tf.reshape(offset, shape)
+        return tf.cast(wide, norm.compute_dtype)
+
+    return apply
+
+
+def _convolution(layer: keras.layers.Conv2D, norm: keras.layers.BatchNormalization | None) -> Callable[..., Any]:
+    """The convolution, with the batch norm behind it (None for none) folded into its kernel and bias."""
+    kernel, bias = _wide(layer.kernel), _wide(layer.bias) if layer.use_bias else None
+    if norm is not None:
+        scale, offset = _scale_and_offset(norm)
+        kernel, bias = kernel * scale, offset if bias is None else bias * scale + offset
+    kernel = tf.cast(kernel, layer.compute_dtype)
+    bias = None if bias is None else tf.cast(bias, layer.compute_dtype)
+    convolve = _turning_convolution(kernel) if _turns(layer) else lambda x: layer.convolution_op(x, kernel)
+    data_format = "NHWC" if layer.data_format == "channels_last" else "NCHW"
+
+    def apply(x: Any, **_: Any) -> Any:
+        y = convolve(tf.cast(x, layer.compute_dtype))
+        y = y if bias is None else tf.nn.bias_add(y, bias, data_format)
+        return layer.activation(y) if norm is None else tf.cast(y, norm.compute_dtype)
+
+    return apply
+
+
+def _turns(layer: keras.layers.Conv2D) -> bool:
+    """Whether the gradient by the input is the same kind of convolution with the turned kernel, and is faster so."""
+    symmetric = layer.padding == "same" and all(size % 2 for size in layer.kernel_size)
+    plain = set(layer.strides) == set(layer.dilation_rate) == {1} and layer.groups == 1
+    wide = layer.kernel.shape[2] >= _FEWEST_CHANNELS_TO_TURN
+    return symmetric and plain and wide and layer.data_format == "channels_last"
+
+
+def _turning_convolution(kernel: tf.Tensor) -> Callable[[Any], Any]:
+    turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+
+    @tf.custom_gradient
+    def convolve(x: Any) -> Any:
+        return tf.nn.conv2d(x, kernel, 1, "SAME"), lambda dy: tf.nn.conv2d(dy, turned, 1, "SAME")
+
+    return convolve
+
+
+def _scale_and_offset(norm: keras.layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
+    scale = tf.math.rsqrt(_wide(norm.moving_variance) + norm.epsilon)
+    scale = scale * _wide(norm.gamma) if norm.scale else scale
+    offset = -_wide(norm.moving_mean) * scale
+    return scale, offset + _wide(norm.beta) if norm.center else offset
+
+
+def _wide(variable: Any) -> tf.Tensor:
+    """The variable's value in float32, or in float64 if it has that."""
+    value = tf.convert_to_tensor(variable)
+    return value if value.dtype == tf.float64 else tf.cast(value, tf.float32)

@@ -1,0 +1,95 @@
+"""Where an encoder can be cut: its stages, the default boundary, and the layers up to a mark.
+
+Synopsis:
+
+    stages(encoder)                       # ("stage1", "stage2", "stage3")
+    boundary(encoder)                     # "stage2": the last but one
+    layers_through(encoder, "stage2")     # the layers from the input to the end of stage 2
+
+In partial finetuning the layers through the boundary are frozen, and in Chen et al. (CVPR 2020, arXiv 2003.12862)
+they are the part that pretraining hands over.
+"""
+
+from __future__ import annotations
+
+import re
+
+import keras
+
+from advss_tf.errors import InvalidInput, nearest
+
+_STAGE = re.compile(r"(stage\d+)(_|$)")
+
+
+def stages(encoder: keras.Model) -> tuple[str, ...]:
+    """The encoder's stages in order, read from layer names such as `stage1_block2_conv1`; empty if it has none."""
+    found = [match[1] for layer in encoder.layers if (match := _STAGE.match(layer.name))]
+    return tuple(dict.fromkeys(found))
+
+
+def boundary(encoder: keras.Model) -> str:
+    """The stage at which the encoder is split unless something else is asked for: the last but one.
+
+    Raises:
+        InvalidInput: if the encoder has fewer than two stages.
+    """
+    found = stages(encoder)
+    if len(found) < 2:
+        raise InvalidInput(
+            f"The encoder {encoder.name!r} has no default boundary: it needs two stages or more.",
+            expected="layers named `stage1_...`, `stage2_...`, or the name of a layer to split at",
+            received=f"stages={list(found)!r}",
+        )
+    return found[-2]
+
+
+def layers_through(encoder: keras.Model, mark: str) -> list[keras.layers.Layer]:
+    """The layers of `encoder` in topological order, up to and including the last one that bears `mark`.
+
+    Args:
+        encoder: A Functional or Sequential model.
+        mark: A layer's name, or what its name begins with before an underscore, such as a stage.
+
+    Returns:
+        The layers; each comes after those whose outputs it reads.
+
+    Raises:
+        InvalidInput: if the model's layers have no order, or none bears the mark.
+    """
+    if not isinstance(encoder, keras.Sequential | keras.Function):
+        raise InvalidInput(
+            "The layers of a subclassed model have no known order.",
+            expected="a Functional or Sequential model",
+            received=f"encoder={type(encoder).__name__}",
+        )
+    names = [layer.name for layer in encoder.layers]
+    bearing = [i for i, name in enumerate(names) if name == mark or name.startswith(f"{mark}_")]
+    if not bearing:
+        _refuse_mark(encoder, mark, names)
+    return encoder.layers[: bearing[-1] + 1]
+
+
+def reset_after(encoder: keras.Model, mark: str) -> keras.Model:
+    """A copy of the encoder whose layers after `mark` have fresh weights, as Chen et al. 2020 finetune.
+
+    The layers through `mark` keep their weights and running statistics. The fresh ones are drawn by the encoder's own
+    initialisers, which carry their seeds.
+
+    Raises:
+        InvalidInput: if no layer bears the mark.
+    """
+    kept = [layer.name for layer in layers_through(encoder, mark)]
+    fresh = keras.models.clone_model(encoder)
+    for name in kept:
+        fresh.get_layer(name).set_weights(encoder.get_layer(name).get_weights())
+    return fresh
+
+
+def _refuse_mark(encoder: keras.Model, mark: str, names: list[str]) -> None:
+    marks = list(dict.fromkeys([*stages(encoder), *names]))
+    near = nearest(mark, marks)
+    hint = f" (did you mean {near!r}?)" if near else ""
+    shown = marks if len(marks) <= 12 else [*marks[:12], "..."]
+    raise InvalidInput(
+        f"No layer of {encoder.name!r} bears this mark{hint}.", expected=f"one of {shown}", received=f"mark={mark!r}"
+    )

@@ -1,0 +1,22 @@
+"""Evaluation: how often a classifier is right, cleanly and under attack, and the record and report of it."""
+
+from advss_tf.evaluation.evaluators import Progress, evaluate
+from advss_tf.evaluation.models import ModelInfo, load_model_for_evaluation
+from advss_tf.evaluation.record import Examples, Record, Result
+from advss_tf.evaluation.report import write_report
+from advss_tf.evaluation.statistics import mean_interval, wilson_interval
+from advss_tf.evaluation.tables import result_table
+
+__all__ = [
+    "Examples",
+    "ModelInfo",
+    "Progress",
+    "Record",
+    "Result",
+    "evaluate",
+    "load_model_for_evaluation",
+    "mean_interval",
+    "result_table",
+    "wilson_interval",
+    "write_report",
+]

@@ -1,0 +1,84 @@
+"""Every random choice of a run, from `(run seed, step, role)`.
+
+Synopsis:
+
+    seed = seed_for(run_seed, step, "attack")           # int32 tensor, shape (2,)
+    restart_seed = fold(seed, restart)                   # a seed made from a seed
+    noise = batch_uniform(seed, (32, 8, 8, 1), -1.0, 1.0)
+
+No generator holds a state, so a run that is killed at any step and resumed draws the same numbers. The algorithm is
+named (Philox), so CPU and GPU draw the same numbers; code compiled by XLA draws others, the same at every run. The
+functions that begin with `batch_` draw for the *global* batch and keep the rows of the calling replica: N replicas with
+B/N images each see the numbers that one replica with B images sees.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def role_number(role: str) -> int:
+    """A stable number in [0, 2**31) for a role's name; the same in every process and version of Python."""
+    return zlib.crc32(role.encode()) & 0x7FFFFFFF
+
+
+def seed_for(run_seed: Any, step: Any, role: str) -> tf.Tensor:
+    """The stateless seed of one random choice.
+
+    Args:
+        run_seed: The run's seed, an integer.
+        step: The number of the training step, a Python integer or a scalar integer tensor.
+        role: What the choice is for, such as `"attack"`.
+
+    Returns:
+        An int32 tensor of shape `(2,)`, for `tf.random.stateless_*`.
+    """
+    run = tf.stack([tf.cast(run_seed, tf.int32), tf.constant(role_number(role), tf.int32)])
+    return fold(run, step)
+
+
+def fold(seed: tf.Tensor, number: Any) -> tf.Tensor:
+    """A new seed from a seed and an integer, such as the number of a restart."""
+    return tf.random.fold_in(seed, tf.cast(number, tf.int32), alg="philox")
+
+
+def derived_seed(run_seed: int, role: str) -> int:
+    """A Python integer in [0, 2**31) from a run's seed and a role, for libraries that take nothing else."""
+    return zlib.crc32(f"{run_seed}/{role}".encode()) & 0x7FFFFFFF
+
+
+def batch_uniform(seed: tf.Tensor, shape: Sequence[Any], minval: Any = 0.0, maxval: Any = 1.0) -> tf.Tensor:
+    """Uniform float32 numbers for a batch; `shape[0]` is the batch of this replica."""
+    return _rows(lambda full: tf.random.stateless_uniform(full, seed, minval, maxval, alg="philox"), shape)
+
+
+def batch_normal(seed: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+    """Standard normal float32 numbers for a batch; `shape[0]` is the batch of this replica."""
+    return _rows(lambda full: tf.random.stateless_normal(full, seed, alg="philox"), shape)
+
+
+def batch_balanced(seed: tf.Tensor, batch: Any, num_values: int) -> tf.Tensor:
+    """A shuffled, near-balanced draw of `0 … num_values - 1` for a batch: int64, `(batch,)`.
+
+    Over the global batch each value occurs equally often, up to one.
+    """
+
+    def draw(full: Sequence[Any]) -> tf.Tensor:
+        values = tf.range(tf.cast(full[0], tf.int64)) % num_values
+        return tf.random.experimental.stateless_shuffle(values, seed, alg="philox")
+
+    return _rows(draw, (batch,))
+
+
+def _rows(draw: Any, shape: Sequence[Any]) -> tf.Tensor:
+    replica = tf.distribute.get_replica_context()
+    count = replica.num_replicas_in_sync if replica is not None else 1
+    if count == 1:
+        return draw(shape)
+    local = shape[0]
+    first = tf.cast(replica.replica_id_in_sync_group, tf.int32) * local
+    return draw([local * count, *shape[1:]])[first : first + local]

@@ -1,0 +1,217 @@
+"""Exports: an encoder or a classifier as one SavedModel that needs nothing but TensorFlow.
+
+Synopsis:
+
+    export_encoder(pretext, "encoder", provenance={"recipe": recipe, "seed": 0})
+    export_classifier(classifier, "served/1", class_names=data.class_names)
+
+    tf.saved_model.load("encoder")(images)                       # anywhere, without this library
+    advss_tf.encoders.load_encoder("encoder")                    # a trainable Keras model again
+
+The checkpoint inside the SavedModel holds every variable under its Keras path; there is no second file of weights.
+`assets.extra/advss/` holds `encoder.json` (how the network is built, its variables), `provenance.json` (where it
+comes from) and, of a classifier, `classifier.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from advss_tf.encoders.handoff import CARDS, variables_by_path
+from advss_tf.encoders.normalization import branches, norm_branch, single_branch
+from advss_tf.errors import InvalidInput, one_of
+from advss_tf.serving.cards import NamedEncoder, classifier_card, provenance_card, valid_class_names
+from advss_tf.serving.folder import whole_folder
+from advss_tf.serving.signatures import Network, classifier_module, encoder_module
+
+
+def export_encoder(
+    model_or_encoder: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    branch: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes an encoder as a SavedModel, whole or not at all; an earlier export at `path` is replaced.
+
+    Args:
+        model_or_encoder: A Functional or Sequential Keras encoder, or a model with an attribute `encoder`.
+        path: The folder to write.
+        branch: The batch-norm branch that becomes plain batch norm; needed if and only if the encoder has branches.
+        provenance: Where the encoder comes from, as JSON: recipe, seed, fingerprint of the data, … The versions of
+            advss_tf, tensorflow and keras are added under `versions`.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InvalidInput: if the encoder cannot be described, a branch is needed, not there or not known, `provenance` is
+            not JSON, or `path` is taken by something else.
+    """
+    encoder = _named(getattr(model_or_encoder, "encoder", model_or_encoder), branch)
+    cards = {"encoder": encoder.card(), "provenance": provenance_card(provenance)}
+    module, signatures = encoder_module(_network(encoder.model), _values(encoder.variables), encoder.image_shape)
+    return _write(path, module, signatures, cards)
+
+
+def export_classifier(
+    classifier: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    branch: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a classifier as a SavedModel for TensorFlow Serving; `classifier_module` lists its signatures.
+
+    TensorFlow Serving watches a folder of versions and serves the highest number: export to `served/1`, then
+    `served/2`, and point `--model_base_path` at `served`. Any other path is accepted too.
+
+    Args:
+        classifier: A Keras model, images -> logits, with attributes `encoder` and `num_classes`.
+        path: The folder to write.
+        class_names: One name per class; None for "0", "1", …
+        branch: The batch-norm branch of the encoder that becomes plain batch norm; needed if and only if the encoder
+            has branches. The classifier must then have an attribute `head`, a Keras layer, features -> logits.
+        provenance: See `export_encoder`.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InvalidInput: as `export_encoder`; and if the class names do not fit, the input's size is free, the classifier
+            does not give one logit per class, or `head(encoder(images))` is not what the classifier computes.
+    """
+    _refuse_without_parts(classifier)
+    encoder = _named(classifier.encoder, branch)
+    logits = _network(classifier)
+    # Called before its variables are listed: a Keras model may build its head at the first call.
+    _check_logits(logits, encoder, classifier.num_classes)
+    if branch is not None:
+        logits = _through_one_branch(classifier, encoder.model)
+    names = valid_class_names(class_names, classifier.num_classes)
+    head = _head_variables(classifier, encoder)
+    cards = {
+        "encoder": encoder.card(),
+        "classifier": classifier_card(names, head),
+        "provenance": provenance_card(provenance),
+    }
+    module, signatures = classifier_module(
+        logits,
+        _network(encoder.model),
+        _values({**encoder.variables, **head}),
+        image_shape=encoder.image_shape,
+        class_names=names,
+    )
+    return _write(path, module, signatures, cards)
+
+
+def _write(path: str | os.PathLike[str], module: Any, signatures: dict, cards: Mapping[str, Any]) -> Path:
+    with whole_folder(path) as folder:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        (folder / CARDS).mkdir(parents=True)
+        for name, card in cards.items():
+            text = json.dumps(card, indent=2, allow_nan=False)
+            (folder / CARDS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def _named(encoder: Any, branch: str | None) -> NamedEncoder:
+    """The encoder, reduced to one batch-norm branch if it has several."""
+    if not isinstance(encoder, keras.Model):
+        raise InvalidInput("There is no encoder.", expected="a Keras model", received=f"a {type(encoder).__name__}")
+    found = branches(encoder)
+    if branch is None and found:
+        raise InvalidInput(
+            "The encoder has batch-norm branches, and an export has one network.",
+            expected=f"branch= one of {sorted(found)}",
+            received="branch=None",
+        )
+    if branch is not None:
+        encoder = single_branch(encoder, one_of("branch", branch, found) if found else branch)
+    return NamedEncoder.of(encoder)
+
+
+def _refuse_without_parts(classifier: Any) -> None:
+    missing = [name for name in ("encoder", "num_classes") if not hasattr(classifier, name)]
+    if missing or not isinstance(classifier, keras.Model):
+        raise InvalidInput(
+            "Only a classifier can be exported to be served.",
+            expected="a Keras model, images -> logits, with attributes `encoder` and `num_classes`",
+            received=f"a {type(classifier).__name__}" + (f" without {' and '.join(missing)}" if missing else ""),
+        )
+
+
+def _check_logits(logits: Network, encoder: NamedEncoder, num_classes: int) -> None:
+    if None in encoder.image_shape:
+        raise InvalidInput(
+            "A served classifier needs images of one size.",
+            expected="an encoder whose input has a fixed height, width and number of channels",
+            received=f"images of shape {encoder.image_shape}",
+        )
+    found = tuple(logits(tf.fill([2, *encoder.image_shape], 0.5)).shape)
+    if found != (2, num_classes):
+        raise InvalidInput(
+            "The classifier does not give one logit per class.",
+            expected=f"logits of shape (2, {num_classes}) for 2 images",
+            received=f"shape {found}",
+        )
+
+
+def _through_one_branch(classifier: keras.Model, encoder: keras.Model) -> Network:
+    """Images -> logits through the reduced encoder and the classifier's own head."""
+    head = getattr(classifier, "head", None)
+    if not isinstance(head, keras.layers.Layer):
+        raise InvalidInput(
+            "A classifier with batch-norm branches must have an attribute `head`.",
+            expected="`head`: a Keras layer, features -> logits",
+            received=f"a {type(classifier).__name__} without `head`",
+        )
+    _check_head(classifier, head)
+    return _network(lambda images, training: head(encoder(images, training=training), training=training))
+
+
+def _check_head(classifier: keras.Model, head: keras.layers.Layer) -> None:
+    # Which branch the classifier itself uses is its own affair, so the head may fit in any of them.
+    images = tf.random.stateless_uniform([2, *classifier.encoder.inputs[0].shape[1:]], seed=(0, 0))
+    wanted = classifier(images, training=False)
+    differences = []
+    for branch in branches(classifier.encoder):
+        with norm_branch(branch):
+            logits = head(classifier.encoder(images, training=False), training=False)
+        differences.append(float(tf.reduce_max(tf.abs(tf.cast(logits - wanted, tf.float32)))))
+    limit = 1e-3 * max(1.0, float(tf.reduce_max(tf.abs(wanted))))
+    if not min(differences) <= limit:
+        raise InvalidInput(
+            "The classifier is not `head(encoder(images))`, so its branch cannot be chosen.",
+            expected="equal logits in one of the branches",
+            received=f"differences of {differences}",
+        )
+
+
+def _head_variables(classifier: keras.Model, encoder: NamedEncoder) -> dict[str, Any]:
+    """All variables of the classifier that are not its encoder's, by path."""
+    own = {id(variable) for variable in classifier.encoder.variables}
+    head = {path: v for path, v in variables_by_path(classifier).items() if id(v) not in own}
+    if clash := sorted(set(head) & set(encoder.variables)):
+        raise InvalidInput(
+            "Variables of the head have the paths of variables of the encoder.",
+            expected="layers with distinct names",
+            received=", ".join(clash),
+        )
+    return head
+
+
+def _network(model: Callable[..., Any]) -> Network:
+    return lambda images: tf.cast(model(images, training=False), tf.float32)
+
+
+def _values(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: variable.value for path, variable in variables.items()}

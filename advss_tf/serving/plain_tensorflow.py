@@ -1,0 +1,122 @@
+"""The program that tries an export in a process where `advss_tf` cannot be imported; started by `verify_export`.
+
+Synopsis:
+
+    python -I plain_tensorflow.py < request.json         # writes what it found to the files that the request names
+
+The request holds `folder` (the export), `images` (.npz with `images`), `outputs` (.npz to write), `report` (JSON to
+write) and `search_path` (where to look for TensorFlow). This file imports nothing of its own package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import json
+import os
+import sys
+from typing import Any
+
+BATCH_SIZES = (1, 3, 7)
+
+
+class Blocked(importlib.abc.MetaPathFinder):
+    """Makes every import of `advss_tf` fail, wherever it may be installed."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname.partition(".")[0] == "advss_tf":
+            raise ImportError("advss_tf is blocked in this process")
+
+
+def is_blocked() -> bool:
+    """Whether importing `advss_tf` fails here."""
+    try:
+        importlib.import_module("advss_tf")
+    except ImportError:
+        return True
+    return False
+
+
+def main() -> None:
+    """Loads the export, runs every signature, and writes outputs and report."""
+    request = json.load(sys.stdin)
+    sys.path[:] = request["search_path"]
+    sys.meta_path.insert(0, Blocked())
+    os.putenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The process that asks may hold all of the accelerator's memory.
+    os.putenv("CUDA_VISIBLE_DEVICES", "-1")
+    import numpy as np
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(request["folder"])
+    images = np.load(request["images"])["images"]
+    outputs = run_signatures(loaded, images)
+    differences = {f"batch of {size}": batch_difference(loaded, images, outputs, size) for size in BATCH_SIZES}
+    called = np.asarray(loaded(images))
+    differences["__call__"] = relative_difference(called, outputs.get("logits", outputs.get("features")))
+    if "encoded" in loaded.signatures:
+        differences["encoded"] = encoded_difference(loaded, images)
+    np.savez(request["outputs"], **outputs)
+    report = {
+        "advss_tf_blocked": is_blocked(),
+        "signatures": sorted(loaded.signatures),
+        "differences": differences,
+        "versions": {"python": sys.version.split()[0], "tensorflow": tf.__version__},
+    }
+    with open(request["report"], "w", encoding="utf-8") as file:
+        json.dump(report, file)
+
+
+def run_signatures(loaded: Any, images: Any) -> dict[str, Any]:
+    """The outputs by name of every signature that takes `images`."""
+    import tensorflow as tf
+
+    outputs: dict[str, Any] = {}
+    for signature in loaded.signatures.values():
+        if "images" in signature.structured_input_signature[1]:
+            outputs |= {name: plain(value) for name, value in signature(images=tf.constant(images)).items()}
+    return outputs
+
+
+def plain(value: Any) -> Any:
+    """A tensor as an array that needs no pickle to be saved."""
+    array = value.numpy()
+    return array.astype("S") if array.dtype == object else array
+
+
+def batch_difference(loaded: Any, images: Any, outputs: dict[str, Any], size: int) -> float:
+    """How far the outputs of a batch of another size are from the same rows of the full batch."""
+    import numpy as np
+
+    rows = np.arange(size) % len(images)
+    found = run_signatures(loaded, images[rows])
+    numbers = [name for name, value in found.items() if value.dtype.kind != "S"]
+    return max(relative_difference(found[name], outputs[name][rows]) for name in numbers)
+
+
+def encoded_difference(loaded: Any, images: Any) -> float:
+    """How far the probabilities of PNG files are from those of the same pixels."""
+    import numpy as np
+    import tensorflow as tf
+
+    pixels = np.round(images * 255).astype(np.uint8)
+    files = tf.stack([tf.io.encode_png(image) for image in pixels])
+    found = loaded.signatures["encoded"](image_bytes=files)
+    same = loaded.signatures["serving_default"](images=tf.constant(pixels.astype(np.float32) / 255.0))
+    return relative_difference(found["probabilities"].numpy(), same["probabilities"].numpy())
+
+
+def relative_difference(found: Any, expected: Any) -> float:
+    """The largest difference, in units of the largest expected value if that is above 1; infinite for NaN or shape."""
+    import numpy as np
+
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if found.shape != expected.shape:
+        return float("inf")
+    scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
+    difference = float(np.max(np.abs(found - expected), initial=0.0)) / scale
+    return float("inf") if np.isnan(difference) else difference
+
+
+if __name__ == "__main__":
+    main()

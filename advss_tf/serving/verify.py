@@ -1,0 +1,173 @@
+"""Does an export work where this library is not? Tried in processes that have TensorFlow alone.
+
+Synopsis:
+
+    logits = classifier.predict(images)
+    export_classifier(classifier, "served/1")
+    found = verify_export("served/1", images=images, expected=logits)
+    found["differences"]        # {"logits": 2e-7, "batch of 1": 1e-7, …, "saved_model_cli": 0.0}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advss_tf.encoders.handoff import read_card
+from advss_tf.errors import InvalidInput
+from advss_tf.serving import plain_tensorflow
+from advss_tf.serving.plain_tensorflow import relative_difference
+
+TOLERANCE = 1e-5
+
+
+class VerificationFailed(InvalidInput):
+    """An export that does not do, without this library, what it should."""
+
+
+def verify_export(
+    path: str | os.PathLike[str],
+    *,
+    images: np.ndarray,
+    expected: np.ndarray | Mapping[str, np.ndarray] | None = None,
+    timeout: float = 300.0,
+) -> dict[str, Any]:
+    """Loads an export in a process that cannot import `advss_tf`, runs it, and runs `saved_model_cli` on it.
+
+    Compared, each within 1e-5 (relative to the largest expected value where that is above 1), on the CPU: the outputs
+    with `expected`; batches of 1, 3 and 7 with the full batch; the loaded object called directly; PNG files with the
+    same pixels; the outputs of `saved_model_cli run`, which loads the model as a server does.
+
+    Args:
+        path: A folder that `export_encoder` or `export_classifier` wrote.
+        images: (B, H, W, C) float32 in [0, 1].
+        expected: What the model gives for the images: an array of logits (classifier) or features (encoder), or a
+            dict with any of `logits`, `probabilities`, `classes` and `features`. None compares the export with itself
+            alone.
+        timeout: Seconds after which the whole verification gives up.
+
+    Returns:
+        A dict: `differences` (by what was compared), `signatures`, `versions` (of the trying process),
+        `advss_tf_blocked` (True).
+
+    Raises:
+        InvalidInput: if the path is no export or the images do not fit it.
+        VerificationFailed: if the export does not load, does not run, or gives something else.
+    """
+    card = read_card(path, "encoder")
+    _check_images(images, card["input_shape"])
+    deadline = time.monotonic() + timeout
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        np.savez(work / "images.npz", images=images)
+        report = _try_plainly(Path(path).resolve(), work, deadline)
+        outputs = dict(np.load(work / "outputs.npz"))
+        for name, values in _by_output(expected, outputs).items():
+            report["differences"][name] = relative_difference(outputs[name], values)
+        _refuse_differences(report, path)
+        report["differences"]["saved_model_cli"] = _try_cli(Path(path).resolve(), work, outputs, deadline)
+    _refuse_differences(report, path)
+    return report
+
+
+def _try_plainly(export: Path, work: Path, deadline: float) -> dict[str, Any]:
+    request = {
+        "folder": str(export),
+        "images": str(work / "images.npz"),
+        "outputs": str(work / "outputs.npz"),
+        "report": str(work / "report.json"),
+        "search_path": [place for place in sys.path if place],
+    }
+    # -I: no variable of the user's environment and no file of the current folder takes part.
+    command = [sys.executable, "-I", plain_tensorflow.__file__]
+    _run(command, "load and run the export without advss_tf", deadline, text=json.dumps(request))
+    return json.loads((work / "report.json").read_text(encoding="utf-8"))
+
+
+def _try_cli(export: Path, work: Path, outputs: Mapping[str, np.ndarray], deadline: float) -> float:
+    """Shows and runs `serving_default` with TensorFlow's own tool; how far its numbers are from `outputs`."""
+    found = shutil.which("saved_model_cli", path=str(Path(sys.executable).parent))
+    tool = [found] if found else [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    chosen = ["--dir", str(export), "--tag_set", "serve", "--signature_def", "serving_default"]
+    shown = _run([*tool, "show", *chosen], "show the export with saved_model_cli", deadline)
+    if "inputs['images']" not in shown:
+        raise VerificationFailed(
+            "saved_model_cli does not show the input of `serving_default`.",
+            expected="inputs['images']",
+            received=repr(shown[-500:]),
+        )
+    files = ["--inputs", f"images={work / 'images.npz'}[images]", "--outdir", str(work / "cli")]
+    _run([*tool, "run", *chosen, *files], "run the export with saved_model_cli", deadline)
+    numbers = [file for file in (work / "cli").glob("*.npy") if outputs[file.stem].dtype.kind != "S"]
+    return max((relative_difference(np.load(file), outputs[file.stem]) for file in numbers), default=float("inf"))
+
+
+def _run(command: Sequence[str], purpose: str, deadline: float, *, text: str | None = None) -> str:
+    """What a command prints on its standard output; nothing of it reaches the user's screen."""
+    # `putenv` in a small process of its own: the environment of this process is neither read nor changed.
+    quiet = (
+        "import os; os.putenv('TF_CPP_MIN_LOG_LEVEL', '3'); os.putenv('CUDA_VISIBLE_DEVICES', '-1'); "
+        f"os.execv({command[0]!r}, {list(command)!r})"
+    )
+    seconds = max(0.0, deadline - time.monotonic())
+    started = [sys.executable, "-I", "-c", quiet]
+    try:
+        done = subprocess.run(started, input=text, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise VerificationFailed(
+            f"There was not enough time to {purpose}.", expected="a larger `timeout`", received=f"{error.timeout:.0f} s"
+        ) from error
+    if done.returncode:
+        raise VerificationFailed(
+            f"It was not possible to {purpose}.",
+            expected="exit status 0",
+            received=f"exit status {done.returncode}, {done.stderr.strip()[-600:]!r}",
+        )
+    return done.stdout
+
+
+def _check_images(images: Any, shape: Sequence[int | None]) -> None:
+    fits = isinstance(images, np.ndarray) and images.dtype == np.float32 and images.ndim == 4 and len(images) > 0
+    if fits:
+        sizes = zip(images.shape[1:], shape, strict=True)
+        fits = all(wanted in (None, size) for size, wanted in sizes) and bool(np.all((images >= 0) & (images <= 1)))
+    if not fits:
+        described = f"{getattr(images, 'dtype', type(images).__name__)} {getattr(images, 'shape', '')}"
+        raise InvalidInput(
+            "`images` do not fit the export.",
+            expected=f"a float32 array of shape (B, {', '.join(map(str, shape))}) in [0, 1], B >= 1",
+            received=f"images={described}",
+        )
+
+
+def _by_output(expected: Any, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if expected is None:
+        return {}
+    main = "logits" if "logits" in outputs else "features"
+    named = dict(expected) if isinstance(expected, Mapping) else {main: expected}
+    numbers = sorted(name for name, value in outputs.items() if value.dtype.kind != "S")
+    if unknown := sorted(set(named) - set(numbers)):
+        raise InvalidInput("`expected` names no output.", expected=f"some of {numbers}", received=f"{unknown}")
+    return {name: np.asarray(values) for name, values in named.items()}
+
+
+def _refuse_differences(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    if not report["advss_tf_blocked"]:
+        raise VerificationFailed("advss_tf could be imported.", expected="a process without it", received=f"{path}")
+    large = {name: value for name, value in report["differences"].items() if not value <= TOLERANCE}
+    if large:
+        raise VerificationFailed(
+            "The export gives other values than it should.",
+            expected=f"differences <= {TOLERANCE:g}",
+            received=", ".join(f"{name}: {value:.3g}" for name, value in large.items()) + f" for {str(path)!r}",
+        )

@@ -1,0 +1,315 @@
+"""The stages of a run, each from files to files: pretrain → finetune → evaluate → export → report.
+
+Synopsis:
+
+    run(load_recipe("configs/digits.yaml"), Workdir("runs/digits"))
+
+A finished stage leaves a `done.json` and is not run again; one that was killed goes on from its last checkpoint. The
+recipe is saved in the folder, and another recipe in the same folder is refused.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from advss_tf import assembly, config
+from advss_tf.data import ImageData
+from advss_tf.encoders import boundary, load_encoder, reset_after
+from advss_tf.errors import InvalidInput, one_of
+from advss_tf.evaluation import Record, evaluate, load_model_for_evaluation, write_report
+from advss_tf.screen import Screen
+from advss_tf.serving import export_classifier, export_encoder, verify_export
+from advss_tf.training.callbacks import read_history
+from advss_tf.training.loop import Saving, Trained, train
+from advss_tf.training.strategy import get_strategy, is_chief
+from advss_tf.workdir import Workdir, replacing, write_json
+
+
+class Run(NamedTuple):
+    """What every stage is given."""
+
+    recipe: config.Recipe
+    workdir: Workdir
+    data: ImageData
+    strategy: tf.distribute.Strategy
+    screen: Screen
+
+
+def run(
+    recipe: config.Recipe, workdir: Workdir, *, stages: Sequence[str] | None = None, screen: Screen | None = None
+) -> None:
+    """Runs the stages of a recipe that are not finished yet.
+
+    Args:
+        recipe: The recipe.
+        workdir: The run's folder.
+        stages: Which stages to run; by default all that the recipe has.
+        screen: Where to say how it goes.
+
+    Raises:
+        InvalidInput: if the folder holds another recipe's run, the data are bad, or a stage lacks what it starts from.
+    """
+    chosen = planned(recipe, stages)
+    _claim(workdir, recipe)
+    strategy = get_strategy(recipe.strategy)  # before any tensor: a cluster must be joined first
+    keras.config.set_dtype_policy(recipe.precision)
+    screen = screen or Screen(workdir.log if is_chief(strategy) else None)
+    here = Run(recipe, workdir, assembly.data_of(recipe), strategy, screen)
+    for name in chosen:
+        _stage(here, name)
+    _wait_for_all(strategy)
+
+
+def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[str]:
+    """The stages that a run has, in order.
+
+    Raises:
+        InvalidInput: if a stage is not known or not in the recipe.
+    """
+    has = {
+        "pretrain": recipe.pretrain is not None,
+        "finetune": recipe.finetune is not None,
+        "evaluate": recipe.finetune is not None,
+        "export": recipe.finetune is not None and recipe.export.classifier,
+        "report": recipe.finetune is not None,
+    }
+    for name in stages or ():
+        if not has[one_of("stages", name, STAGES)]:
+            raise InvalidInput(
+                f"The recipe {recipe.name!r} has nothing to {name}.",
+                expected=f"stages out of {[stage for stage in has if has[stage]]}",
+                received=f"stages={','.join(stages or ())}",
+            )
+    return [name for name in has if has[name] and (stages is None or name in stages)]
+
+
+def pretrain(here: Run) -> dict[str, Any]:
+    """Learns without labels, and hands the encoder over as a SavedModel."""
+    recipe, data, part = here.recipe, here.data, here.recipe.pretrain
+    steps = data.steps_per_epoch(part.batch_size, "unlabelled")
+    with here.strategy.scope():
+        model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, data.image_shape))
+        model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
+    monitor = "val_robust_accuracy" if model.eval_attack else "val_accuracy"
+    picked = _train(here, "pretrain", model, data.unlabelled, steps, monitor)
+    result = {**_measured(here, model), "epoch": picked.epoch}
+    if is_chief(here.strategy):
+        export_encoder(model, here.workdir.encoder, provenance=_provenance(here, pretext=result), branch=_branch(model))
+    return result
+
+
+def finetune(here: Run) -> dict[str, Any]:
+    """Learns from labels, on top of what pretraining handed over, or from scratch."""
+    recipe, data, part = here.recipe, here.data, here.recipe.finetune
+    if data.num_classes is None:
+        raise InvalidInput("Finetuning needs labels.", expected="labelled images", received=f"data {data.name!r}")
+    steps = data.steps_per_epoch(part.batch_size, "train")
+    with here.strategy.scope():
+        model = assembly.classifier_of(recipe, _starting_encoder(here), data.num_classes)
+        model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
+    select = part.select
+    if select == "auto":
+        select = "robust_accuracy" if model.eval_attack else "accuracy"
+    picked = _train(here, "finetune", model, data.train, steps, f"val_{select}")
+    result = {**_measured(here, model), "epoch": picked.epoch}
+    if is_chief(here.strategy):
+        _save_model(model, here.workdir.classifier)
+    return result
+
+
+def evaluate_stage(here: Run) -> dict[str, Any]:
+    """Measures the classifier on the test split: the only stage that reads it."""
+    recipe, part = here.recipe, here.recipe.evaluate
+    model, _ = load_model_for_evaluation(_needed(here, here.workdir.classifier, "finetune"))
+    record = evaluate(
+        model,
+        here.data.test(part.batch_size),
+        suite="standard",
+        norm=part.norm,
+        epsilons=part.epsilons,
+        num_steps=part.num_steps,
+        step_size=part.step_size,
+        num_restarts=part.num_restarts,
+        batch_size=part.batch_size,
+        limit=part.limit,
+        seed=recipe.seed,
+        model_name=recipe.name,
+        data_info=_data_info(here),
+        progress=_paced(here.screen),
+    )
+    record.save(here.workdir.record)
+    return {"record": str(here.workdir.record.relative_to(here.workdir.root))}
+
+
+def export(here: Run) -> dict[str, Any]:
+    """Writes the classifier for TF Serving, and proves that it serves what was trained."""
+    model = keras.models.load_model(_needed(here, here.workdir.classifier, "finetune"))
+    export_classifier(
+        model,
+        here.workdir.served,
+        class_names=here.data.class_names,
+        provenance=_provenance(here, finetuned=here.workdir.finished("finetune")),
+        branch=_branch(model),
+    )
+    if not here.recipe.export.verify:
+        return {}
+    images = next(iter(here.data.held_out(16)))[0].numpy()
+    expected = model.logits(tf.constant(images), training=False).numpy()
+    return verify_export(here.workdir.served, images=images, expected=expected)
+
+
+def report(here: Run) -> dict[str, Any]:
+    """Writes the page that shows the run."""
+    record = Record.load(_needed(here, here.workdir.record, "evaluate"))
+    histories = {name: read_history(here.workdir.stage(name) / "history.jsonl") for name in ("pretrain", "finetune")}
+    title = here.recipe.report.title or here.recipe.name
+    page = write_report(
+        record,
+        here.workdir.report,
+        title=title,
+        histories={name: lines for name, lines in histories.items() if lines},
+        max_examples=here.recipe.report.examples,
+    )
+    return {"page": str(Path(page).relative_to(here.workdir.root))}
+
+
+STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "evaluate": evaluate_stage,
+    "export": export,
+    "report": report,
+}
+
+# Stages that every worker of a cluster takes part in; the first worker does the others alone.
+_SHARED = ("pretrain", "finetune")
+
+
+def _stage(here: Run, name: str) -> None:
+    if here.workdir.finished(name) is not None:
+        here.screen.say(f"{name}: finished before")
+        return
+    if name not in _SHARED and not is_chief(here.strategy):
+        return
+    started = time.monotonic()
+    result = STAGES[name](here)
+    if is_chief(here.strategy):
+        write_json(here.workdir.done(name), {**result, "seconds": round(time.monotonic() - started, 1)})
+        here.screen.say(f"{name}: done in {time.monotonic() - started:.0f} s")
+
+
+def _claim(workdir: Workdir, recipe: config.Recipe) -> None:
+    """Makes the folder this recipe's, or refuses if it is another's."""
+    if not workdir.recipe.is_file():
+        with replacing(workdir.recipe) as file:
+            file.write(config.dump_recipe(recipe).encode())
+        return
+    changes = config.difference(config.load_recipe(workdir.recipe), recipe)
+    if changes:
+        raise InvalidInput(
+            f"{workdir.root} holds the run of another recipe.",
+            expected="the same recipe, or a new --workdir",
+            received="; ".join(changes),
+        )
+
+
+def _train(
+    here: Run, stage: str, model: keras.Model, batches: Callable[..., tf.data.Dataset], steps: int, monitor: str
+) -> Trained:
+    part, folder = getattr(here.recipe, stage), here.workdir.stage(stage)
+    here.screen.say(
+        f"{stage}: {model.name}, {part.epochs} epochs of {steps} steps of {part.batch_size} images, "
+        f"on {here.strategy.num_replicas_in_sync} replica(s)"
+    )
+
+    def make_dataset(**which: Any) -> tf.data.Dataset:
+        return batches(part.batch_size, seed=here.recipe.seed, **which)
+
+    with here.screen.bar(stage, total=part.epochs * steps) as advance:
+        return train(
+            model, make_dataset,
+            steps_per_epoch=steps, epochs=part.epochs, batch_size=part.batch_size, folder=folder,
+            validation=here.data.held_out(), monitor=monitor,
+            saving=Saving(**here.recipe.checkpoint.model_dump()), say=here.screen.say, advance=advance,
+        )  # fmt: skip
+
+
+def _starting_encoder(here: Run) -> keras.Model:
+    recipe, part = here.recipe, here.recipe.finetune
+    if part.start == "scratch":
+        return assembly.encoder_of(recipe, here.data.image_shape)
+    path = _needed(here, here.workdir.encoder, "pretrain") if part.start == "pretrained" else Path(part.start)
+    encoder = load_encoder(path)
+    if part.reset_after_boundary:
+        encoder = reset_after(encoder, part.boundary or boundary(encoder))
+    return encoder
+
+
+def _measured(here: Run, model: keras.Model) -> dict[str, Any]:
+    """The picked model on the held-out images."""
+    logs = model.evaluate(here.data.held_out(), verbose=0, return_dict=True)
+    return {name: float(value) for name, value in logs.items()}
+
+
+def _branch(model: Any) -> str | None:
+    """The batch-norm branch that is handed over: the adversarial one, whose robustness pretraining is for."""
+    return "adversarial" if "adversarial" in model.branches else None
+
+
+def _provenance(here: Run, **results: Any) -> dict[str, Any]:
+    data = {"name": here.data.name, "fingerprint": here.data.fingerprint}
+    return {"recipe": config.dump_recipe(here.recipe), "seed": here.recipe.seed, "data": data, **results}
+
+
+def _save_model(model: keras.Model, path: Path) -> None:
+    partial = path.with_name(f".partial.{path.name}")
+    model.save(partial)
+    shutil.move(partial, path)
+
+
+def _needed(here: Run, path: Path, stage: str) -> Path:
+    """`path`, if the stage that makes it has been run.
+
+    Raises:
+        InvalidInput: otherwise.
+    """
+    if here.workdir.finished(stage) is None or not path.exists():
+        raise InvalidInput(
+            f"A stage needs what `{stage}` makes, and {here.workdir.root} does not hold it.",
+            expected=f"{path.relative_to(here.workdir.root)}; run with --stages {stage} first, or without --stages",
+            received="nothing there",
+        )
+    return path
+
+
+def _data_info(here: Run) -> dict[str, Any]:
+    """What the record says of the data, and of the ball that the model was trained for."""
+    data, attack = here.data, here.recipe.finetune.attack if here.recipe.finetune else None
+    trained = {"training_epsilon": attack.epsilon, "training_norm": attack.norm} if attack else {}
+    names = {"name": data.name, "split": "test", "fingerprint": data.fingerprint, "class_names": data.class_names}
+    return {**names, **trained}
+
+
+def _paced(screen: Screen, seconds: float = 10.0) -> Callable[[Any], None]:
+    """Says where an evaluation stands, at most every so many seconds."""
+    said = [time.monotonic()]
+
+    def progress(event: Any) -> None:
+        if time.monotonic() - said[0] >= seconds:
+            said[0] = time.monotonic()
+            screen.say(f"evaluate: {event}")
+
+    return progress
+
+
+def _wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Keeps every worker of a cluster alive until the last has finished: one that leaves takes the others with it."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)

@@ -1,0 +1,249 @@
+"""What happens around the steps: checkpoints that survive a kill, the best model, the history, the progress.
+
+Synopsis:
+
+    checkpoint = Checkpoint(folder / "checkpoints", steps_per_epoch=14, every_seconds=60)
+    start = checkpoint.restore(model)            # the step to go on from, 0 for a fresh run
+    model.fit(..., callbacks=[Best(...), History(...), checkpoint])
+
+Their order at the end of an epoch is that order: the best model and the history are on disk before the checkpoint says
+that the epoch is over. A kill in between repeats work, and loses none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from advss_tf.timing import clock
+from advss_tf.workdir import replacing, write_json
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves every variable of a run, so that it can go on from any step with the same bits.
+
+    Written at the end of each epoch, and inside an epoch when `every_seconds` have passed or at every multiple of
+    `every_steps`. TensorFlow moves a checkpoint into place as a whole, so a kill leaves the one before it.
+
+    Args:
+        folder: Where the checkpoints lie.
+        steps_per_epoch: Number of steps of an epoch.
+        every_seconds: Time between two checkpoints inside an epoch; None for none by time.
+        every_steps: Number of steps between two checkpoints; None for none by steps.
+        keep: How many checkpoints are kept.
+        is_chief: Whether this process writes the run's files.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        steps_per_epoch: int,
+        every_seconds: float | None = 60.0,
+        every_steps: int | None = None,
+        keep: int = 2,
+        is_chief: bool = True,
+    ) -> None:
+        super().__init__()
+        self.folder, self.steps_per_epoch, self.is_chief = folder, steps_per_epoch, is_chief
+        self.every_seconds, self.every_steps, self.keep = every_seconds, every_steps, keep
+        self._saved_at = time.monotonic()
+        self._metrics: list[Any] | None = None
+
+    def restore(self, model: keras.Model) -> int:
+        """Puts the newest checkpoint into the model and its optimizer, and returns the number of steps done.
+
+        Call it once, after `compile` and before `fit`; the model's optimizer is built here.
+        """
+        model.optimizer.build(model.trainable_variables)
+        self._manager = self._make_manager(model)
+        newest = tf.train.latest_checkpoint(str(self.folder))
+        if newest is None:
+            return 0
+        self._manager.checkpoint.restore(newest).assert_consumed()
+        self._metrics = [variable.numpy() for variable in model.metrics_variables]
+        return int(model.optimizer.iterations.numpy())
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Gives the metrics their values back, which Keras has just reset: the epoch goes on where it was cut."""
+        done = int(self.model.optimizer.iterations.numpy()) % self.steps_per_epoch
+        if done and self._metrics is not None:
+            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
+                variable.assign(value)
+        self._metrics = None
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        step = int(self.model.optimizer.iterations.numpy())
+        # The last step of an epoch is saved by `on_epoch_end`, when validation has run too.
+        if step % self.steps_per_epoch and self._due(step):
+            self._save(step)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._save(int(self.model.optimizer.iterations.numpy()))
+
+    def _due(self, step: int) -> bool:
+        if self.every_steps and step % self.every_steps == 0:
+            return True
+        # Several workers save together, so none may decide by a clock of its own.
+        one = self.model.distribute_strategy.cluster_resolver is None
+        return bool(one and self.every_seconds and time.monotonic() - self._saved_at >= self.every_seconds)
+
+    def _save(self, step: int) -> None:
+        self._manager.save(checkpoint_number=step)
+        self._saved_at = time.monotonic()
+
+    def _make_manager(self, model: keras.Model) -> tf.train.CheckpointManager:
+        variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
+        unique = {id(variable): variable.value for variable in variables}
+        checkpoint = tf.train.Checkpoint(variables=list(unique.values()))
+        # Every worker takes part in saving, since metrics are summed over workers; only the chief's files are kept.
+        folder = self.folder if self.is_chief else self.folder / "of_other_workers"
+        return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=self.keep if self.is_chief else 1)
+
+
+class Best(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the highest held-out accuracy; the earlier one at a tie.
+
+    Args:
+        folder: Where `best.weights.h5` and `best.json` are written.
+        monitor: The name in the epoch's logs that is to be high, such as `"val_robust_accuracy"`.
+    """
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__()
+        self.weights, self.note, self.monitor = folder / "best.weights.h5", folder / "best.json", monitor
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        value = float((logs or {})[self.monitor])
+        best = self.best()
+        # `not >` instead of `<=`: the value of a run that has diverged may be NaN.
+        if best is not None and not value > (best[self.monitor] or -math.inf):
+            return
+        with averaged(self.model):
+            save_weights(self.model, self.weights)
+        write_json(self.note, {"epoch": epoch + 1, self.monitor: value if math.isfinite(value) else None})
+
+    def best(self) -> dict[str, Any] | None:
+        """The best epoch so far (counted from 1) and its value, or None."""
+        return json.loads(self.note.read_text()) if self.note.is_file() else None
+
+
+class History(keras.callbacks.Callback):
+    """Writes one JSON line per finished epoch to `history.jsonl`: the epoch (from 1), its logs and its seconds.
+
+    Args:
+        path: The file. Lines of epochs that are about to be run again are dropped.
+        first_epoch: How many epochs are done already.
+    """
+
+    def __init__(self, path: Path, *, first_epoch: int = 0) -> None:
+        super().__init__()
+        self.path = path
+        self.lines = [line for line in read_history(path) if line["epoch"] <= first_epoch]
+        self._started = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        seconds = round(time.monotonic() - self._started, 3)
+        self.lines.append({"epoch": epoch + 1, **finite, "seconds": seconds})
+        with replacing(self.path) as file:
+            file.writelines(json.dumps(line).encode() + b"\n" for line in self.lines)
+
+
+class Progress(keras.callbacks.Callback):
+    """Says after each epoch how it went and how long is left, and before that, often, how far the stage is.
+
+    Args:
+        say: Takes one line per epoch, such as `logging.info`.
+        stage: The stage's name.
+        epochs: Number of epochs of the stage.
+        steps_per_epoch: Number of steps of an epoch.
+        first_step: How many steps are done already.
+        advance: Called after each step with `(steps done, logs, seconds left)`, to draw a bar; None draws none.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        *,
+        stage: str,
+        epochs: int,
+        steps_per_epoch: int,
+        first_step: int = 0,
+        advance: Callable[[int, dict[str, Any], float], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.say, self.stage, self.epochs, self.steps_per_epoch = say, stage, epochs, steps_per_epoch
+        self.advance, self.first_step, self.done = advance, first_step, first_step
+        self._started: float | None = None
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.done += 1
+        if self._started is None:
+            # The first step holds the tracing and compiling, which the steps to come will not repeat.
+            self._started, self.first_step = time.monotonic(), self.done
+        if self.advance is not None:
+            self.advance(self.done, logs or {}, self.seconds_left())
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        shown = [f"{name} {float(value):.3f}" for name, value in (logs or {}).items() if _is_headline(name)]
+        left = f"{clock(self.seconds_left())} left" if epoch + 1 < self.epochs else "done"
+        self.say(f"{self.stage} {epoch + 1}/{self.epochs}: {', '.join(shown)} ({left})")
+
+    def seconds_left(self) -> float:
+        """The time that the remaining steps will take, if they go on as those since the first."""
+        steps = self.done - self.first_step
+        if self._started is None or not steps:
+            return math.nan
+        return (time.monotonic() - self._started) / steps * (self.epochs * self.steps_per_epoch - self.done)
+
+
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Inside the `with`, the model has its moving-average weights, if its optimizer keeps some (`use_ema`)."""
+    optimizer = model.optimizer
+    if not getattr(optimizer, "use_ema", False):
+        yield
+        return
+    variables = model.trainable_variables
+    current = [variable.numpy() for variable in variables]
+    for variable, average in zip(variables, optimizer._model_variables_moving_average, strict=True):
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, current, strict=True):
+            variable.assign(value)
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Writes a model's weights to `path` (`….weights.h5`), whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        model.save_weights(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `history.jsonl`, one dict per epoch; empty if there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _is_headline(name: str) -> bool:
+    return name.removeprefix("val_") in {"loss", "accuracy", "robust_accuracy"}

@@ -1,0 +1,93 @@
+"""Which devices share a step, and how each gets its part of the global batch.
+
+Synopsis:
+
+    strategy = get_strategy("auto")                # all local GPUs, or the cluster in TF_CONFIG
+    with strategy.scope():
+        model = ...
+    model.fit(distributed(strategy, make_dataset, batch_size), ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from advss_tf.errors import InvalidInput, one_of
+
+STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
+
+
+def get_strategy(kind: str = "auto") -> tf.distribute.Strategy:
+    """The distribution strategy of a run.
+
+    Args:
+        kind: `"single"` (one device), `"mirrored"` (all local GPUs, or all logical CPUs where there is none),
+            `"multi_worker"` (the cluster in `TF_CONFIG`), or `"auto"`: the cluster if `TF_CONFIG` names one of several
+            workers, else all GPUs if there are several, else one device.
+
+    Raises:
+        InvalidInput: if the kind is not known, or `multi_worker` is asked for without a cluster in `TF_CONFIG`.
+    """
+    one_of("strategy", kind, STRATEGIES)
+    if kind == "auto":
+        several_gpus = len(tf.config.list_logical_devices("GPU")) > 1 if not _workers() else False
+        kind = "multi_worker" if _workers() else "mirrored" if several_gpus else "single"
+    if kind == "multi_worker":
+        if not _workers():
+            raise InvalidInput(
+                "`strategy: multi_worker` finds no cluster.",
+                expected="a TF_CONFIG in the environment that names at least two workers",
+                received="none",
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if kind == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run's files: the only one, or the first worker of a cluster."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    return resolver.task_type == "chief" or (resolver.task_type == "worker" and resolver.task_id == 0)
+
+
+def distributed(strategy: tf.distribute.Strategy, make_dataset: Callable[..., tf.data.Dataset], batch_size: int) -> Any:
+    """The data of `fit`: each replica gets its contiguous slice of every global batch.
+
+    Args:
+        strategy: The strategy that shares the step.
+        make_dataset: `make_dataset(worker=…, num_workers=…)` gives the batches of one worker: its slice of each global
+            batch.
+        batch_size: Size of the global batch.
+
+    Raises:
+        InvalidInput: if the replicas cannot share the batch evenly.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise InvalidInput(
+            "`batch_size` cannot be shared evenly by the replicas.",
+            expected=f"a multiple of {replicas}",
+            received=f"batch_size={batch_size}",
+        )
+    if replicas == 1:
+        return make_dataset(worker=0, num_workers=1)
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        dataset = make_dataset(worker=context.input_pipeline_id, num_workers=context.num_input_pipelines)
+        return dataset.rebatch(batch_size // replicas, drop_remainder=True)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def _workers() -> int:
+    """How many workers the cluster in TF_CONFIG has, or 0 if it is none of several."""
+    tasks = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
+    count = len(tasks.get("worker", [])) + len(tasks.get("chief", []))
+    return count if count > 1 else 0

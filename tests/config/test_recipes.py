@@ -1,0 +1,83 @@
+"""Every recipe in configs/ loads, says what it should in its head, and the paper's are at the paper's size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from advss_tf.config import Recipe, dump_recipe, load_recipe, make_recipe
+from advss_tf.config.yaml_text import read_yaml
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+PAPER = [path for path in CONFIGS if path.stem.startswith("chen2020")]
+
+
+def _load(name: str) -> Recipe:
+    return load_recipe(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
+
+
+def test_the_recipes_are_found():
+    assert {"digits", "cifar10_small", "chen2020_rotation_p2", "chen2020_rotation_p3"} <= {
+        path.stem for path in CONFIGS
+    }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_recipe_loads_is_named_as_its_file_and_survives_a_round_trip(path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert make_recipe(read_yaml(dump_recipe(recipe))) == recipe
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_head_of_a_recipe_says_what_to_expect(path):
+    head = path.read_text().partition("\nname:")[0]
+    for line in ("# Paper:", "# Machine, time:", "# Paper reports:", "# We measured:"):
+        assert line in head
+    assert f"advss-train --config=configs/{path.name} --workdir=runs/{path.stem}" in head
+
+
+def test_digits_are_never_mirrored():
+    assert _load("digits").data.flip is False
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_the_finetuning_of_chen_2020_is_that_of_the_reference_code(path):
+    recipe = load_recipe(path)
+    finetune, sgd = recipe.finetune, recipe.finetune.optimizer
+    assert (finetune.train, finetune.how, finetune.epochs, finetune.batch_size) == ("full", "adversarial", 100, 128)
+    assert (sgd.kind, sgd.learning_rate, sgd.momentum, sgd.nesterov) == ("sgd", 0.1, 0.9, False)
+    assert (sgd.weight_decay, sgd.decay) == (3e-4, "all")
+    assert (sgd.schedule.milestones, sgd.schedule.factor) == ((60, 80), 0.1)
+    assert finetune.reset_after_boundary and finetune.boundary == "stage3"
+    attack = finetune.attack
+    assert (attack.epsilon, attack.step_size, attack.num_steps) == (8 / 255, 2 / 255, 10)
+    assert (attack.batch_norm, attack.random_start, attack.keep) == ("training", True, "last")
+    assert (finetune.eval_attack.num_steps, finetune.eval_attack.batch_norm) == (20, "inference")
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_the_rest_of_chen_2020_is_that_of_the_reference_code(path):
+    recipe = load_recipe(path)
+    assert (recipe.data.name, recipe.data.held_out, recipe.data.crop_padding, recipe.data.flip) == (
+        "cifar10",
+        0.1,
+        4,
+        True,
+    )
+    assert (recipe.encoder.kind, recipe.encoder.width) == ("resnet50v2", 64)
+    assert recipe.encoder.mean == (0.485, 0.456, 0.406) and recipe.encoder.std == (0.229, 0.224, 0.225)
+    sgd = recipe.pretrain.optimizer
+    assert (sgd.learning_rate, sgd.weight_decay, sgd.decay) == (0.1, 3e-4, "all")
+    assert (sgd.schedule.kind, sgd.schedule.final_learning_rate) == ("cosine", 1e-6)
+    assert recipe.pretrain.task.clean_weight == 0.5 and recipe.pretrain.batch_size == 128
+    evaluate = recipe.evaluate
+    assert (evaluate.epsilons, evaluate.num_steps, evaluate.step_size) == ((8 / 255,), (20,), 2 / 255)
+
+
+def test_p2_is_clean_for_200_epochs_and_p3_attacked_for_100():
+    p2, p3 = _load("chen2020_rotation_p2").pretrain, _load("chen2020_rotation_p3").pretrain
+    assert (p2.epochs, p2.attack, p2.eval_attack) == (200, None, None)
+    assert (p3.epochs, p3.attack.num_steps, p3.eval_attack.num_steps) == (100, 10, 20)
+    assert p3.attack == _load("chen2020_rotation_p3").finetune.attack

@@ -1,0 +1,49 @@
+"""Fixtures that every room's tests share, and two logical devices: a handful of images and a network that trains in a second."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+# Two logical devices on the one CPU, so that a step can be shared by two replicas. Set before the first tensor.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture
+def tiny_images() -> np.ndarray:
+    """Eight random images, (8, 8, 8, 3) float32 in [0, 1]."""
+    return np.random.default_rng(0).random((8, 8, 8, 3), dtype=np.float32)
+
+
+@pytest.fixture
+def tiny_labels() -> np.ndarray:
+    """Eight labels of three classes, (8,) int64."""
+    return np.array([0, 1, 2, 0, 1, 2, 0, 1], dtype=np.int64)
+
+
+@pytest.fixture
+def tiny_encoder():
+    """A small Functional network with batch norm: (B, 8, 8, 3) -> (B, 6); named stages, seeded weights."""
+    import keras
+
+    def start(seed: int) -> keras.initializers.Initializer:
+        return keras.initializers.HeNormal(seed=seed)
+
+    images = keras.Input((8, 8, 3), name="images")
+    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False, kernel_initializer=start(1), name="stem_conv")(images)
+    x = keras.layers.BatchNormalization(name="stem_norm")(x)
+    x = keras.layers.ReLU(name="stem_relu")(x)
+    x = keras.layers.Conv2D(6, 3, strides=2, padding="same", kernel_initializer=start(2), name="stage1_conv")(x)
+    x = keras.layers.BatchNormalization(name="stage1_norm")(x)
+    x = keras.layers.ReLU(name="stage1_relu")(x)
+    x = keras.layers.Conv2D(6, 3, padding="same", kernel_initializer=start(3), name="stage2_conv")(x)
+    features = keras.layers.GlobalAveragePooling2D(name="stage2_pool")(x)
+    return keras.Model(images, features, name="tiny")

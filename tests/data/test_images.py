@@ -1,0 +1,109 @@
+"""Tests of `advss_tf.data.images`: the contract of `ImageData`, the same for every kind of source."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.data.images import ImageData
+from advss_tf.data.sources import load_data
+from advss_tf.errors import InvalidInput
+
+
+@pytest.fixture(params=["in memory", "streamed folder", "streamed tfds"])
+def data(request, noise, picture_folder, prepared_folder) -> ImageData:
+    if request.param == "in memory":
+        return load_data((noise(50), np.arange(50) % 3))
+    if request.param == "streamed folder":
+        return load_data(picture_folder, memory_limit=1, held_out=2)
+    return load_data("tiny", data_dir=prepared_folder, memory_limit=1, train_limit=64)
+
+
+def _same(one, other):
+    pairs = zip(one.as_numpy_iterator(), other.as_numpy_iterator(), strict=True)
+    for left, right in pairs:
+        tf.nest.map_structure(np.testing.assert_array_equal, left, right)
+
+
+def _rows(dataset):
+    batches = (batch[0] if isinstance(batch, tuple) else batch for batch in dataset.as_numpy_iterator())
+    return {row.tobytes() for batch in batches for row in batch}
+
+
+def test_batches_are_full_float32_in_range_with_int64_labels(data):
+    images, labels = next(iter(data.train(5)))
+    assert images.shape == (5, *data.image_shape) and images.dtype == tf.float32
+    assert labels.shape == (5,) and labels.dtype == tf.int64
+    assert tf.reduce_min(images) >= 0 and 0.5 < tf.reduce_max(images) <= 1
+    assert data.train(5).element_spec[0].shape == (5, *data.image_shape)
+    assert data.unlabelled(5).element_spec.shape == (5, *data.image_shape)
+
+
+def test_steps_are_the_same_whatever_the_start(data):
+    _same(data.train(5, start_step=3, num_steps=4), data.train(5, num_steps=7).skip(3))
+
+
+def test_slices_of_workers_join_to_the_global_batch(data):
+    whole = next(data.unlabelled(6, num_steps=1, start_step=2).as_numpy_iterator())
+    options = {"num_steps": 1, "start_step": 2, "num_workers": 2}
+    parts = [next(data.unlabelled(6, worker=worker, **options).as_numpy_iterator()) for worker in (0, 1)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_the_parts_share_no_image_and_lose_none(data):
+    train = _rows(data.unlabelled(1, augment=False))
+    held_out, test = _rows(data.held_out(7)), _rows(data.test(7))
+    assert (len(train), len(held_out), len(test)) == (data.num_train, data.num_held_out, data.num_test)
+    assert not train & held_out and not train & test and not held_out & test
+
+
+def test_an_epoch_is_finite_and_the_next_one_another(data):
+    batch_size = data.num_train // 2
+    dataset = data.unlabelled(batch_size, augment=False)
+    assert dataset.cardinality() == data.steps_per_epoch(batch_size, "unlabelled") == 2
+    first, second = (np.concatenate(list(dataset.as_numpy_iterator())) for _ in range(2))
+    assert {row.tobytes() for row in first} == {row.tobytes() for row in second}
+    assert (first != second).any()
+
+
+def test_augmentation_changes_training_batches_and_nothing_else(data):
+    plain, augmented = (next(iter(data.unlabelled(8, augment=augment))) for augment in (False, True))
+    assert (plain != augmented).numpy().any()
+    test = data.test()
+    _same(test, test)
+
+
+def test_a_seed_of_its_own_changes_the_order(data):
+    one, other = (next(iter(data.train(8, augment=False, seed=seed)))[0] for seed in (1, 2))
+    assert (one != other).numpy().any()
+
+
+def test_unlabelled_sets_give_images_alone_and_refuse_labels(noise):
+    data = load_data(noise(20))
+    assert (data.num_classes, data.class_names, data.num_labelled, data.num_test) == (None, None, 0, 0)
+    assert next(iter(data.held_out())).shape == (2, 8, 8, 3)
+    with pytest.raises(InvalidInput, match=r"no labels, which `train\(\)` needs"):
+        data.train(4)
+    with pytest.raises(InvalidInput, match="has no test split"):
+        data.test()
+
+
+def test_asking_for_what_was_not_held_out_is_refused(noise):
+    with pytest.raises(InvalidInput, match="Nothing was held out"):
+        load_data(noise(4), held_out=0).held_out()
+
+
+def test_steps_per_epoch_counts_the_label_budget_or_all_of_train(noise):
+    data = load_data((noise(100), np.arange(100) % 2), held_out=0, labels_per_class=5)
+    assert (data.num_train, data.num_labelled) == (80, 10)
+    assert (data.steps_per_epoch(4), data.steps_per_epoch(4, "unlabelled")) == (3, 20)
+    with pytest.raises(InvalidInput, match=r"`split` is not known.*did you mean 'train'"):
+        data.steps_per_epoch(4, "trian")
+
+
+def test_the_repr_says_what_there_is(noise):
+    assert repr(load_data((noise(10), np.arange(10) % 2), held_out=2)) == (
+        "ImageData('arrays', image_shape=(8, 8, 3), num_classes=2, num_train=6, num_labelled=6, num_held_out=2, "
+        "num_test=2)"
+    )

@@ -1,0 +1,77 @@
+"""Where encoders are cut."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from advss_tf.encoders import boundary, build_encoder, layers_through, stages
+from advss_tf.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "expected"),
+    [
+        ("resnet20", {"width": 1}, ("stage1", "stage2", "stage3")),
+        ("resnet18", {"width": 1}, ("stage1", "stage2", "stage3", "stage4")),
+        ("resnet50v2", {"width": 1}, ("stage1", "stage2", "stage3", "stage4")),
+        ("wide_resnet", {"depth": 10, "width": 1}, ("stage1", "stage2", "stage3")),
+    ],
+)
+def test_stages_are_in_order_and_the_boundary_is_the_last_but_one(kind, options, expected):
+    encoder = build_encoder(kind, (8, 8, 3), **options)
+    assert stages(encoder) == expected
+    assert boundary(encoder) == expected[-2]
+
+
+@pytest.mark.parametrize("kind", ["resnet20", "resnet18", "resnet50v2"])
+def test_the_layers_through_a_stage_are_all_that_it_needs_and_nothing_after(kind):
+    encoder = build_encoder(kind, (8, 8, 3), width=2)
+    layers = layers_through(encoder, "stage2")
+    names = [layer.name for layer in layers]
+    assert names[0] == "images"
+    assert not any(name.startswith(("stage3", "stage4", "features")) for name in names)
+    assert {name for name in (layer.name for layer in encoder.layers) if name.startswith("stage2_")} <= set(names)
+    trunk = keras.Model(encoder.input, layers[-1].output)
+    assert [layer.name for layer in trunk.layers] == names
+
+
+def test_layers_come_after_those_whose_outputs_they_read():
+    layers = layers_through(build_encoder("resnet50v2", (8, 8, 3), width=1), "stage3")
+    seen: set[int] = set()
+    for layer in layers:
+        inputs = [] if isinstance(layer, keras.layers.InputLayer) else keras.tree.flatten(layer.input)
+        assert {id(tensor) for tensor in inputs} <= seen
+        seen.add(id(layer.output))
+
+
+def test_any_layer_of_any_model_is_a_mark():
+    encoder = build_encoder("resnet20", (8, 8, 3), width=1)
+    assert layers_through(encoder, "stage1_block2_norm1")[-1].name == "stage1_block2_norm1"
+    assert layers_through(encoder, "stage1_block2")[-1].name == "stage1_block2_relu2"
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a1"), keras.layers.Dense(2, name="a10")])
+    assert [layer.name for layer in layers_through(model, "a1")] == ["a1"]
+    assert np.shape(layers_through(model, "a10")) == (2,)
+
+
+def test_an_unknown_mark_is_refused_with_the_nearest_name():
+    encoder = build_encoder("resnet20", (8, 8, 3), width=1)
+    with pytest.raises(
+        InvalidInput,
+        match=r"did you mean 'stage1_block1_norm1'\?.*'stage1', 'stage2', 'stage3'.*mark='stage1_blok1_norm1'",
+    ):
+        layers_through(encoder, "stage1_blok1_norm1")
+
+
+def test_a_model_without_stages_or_order_is_refused(tiny_encoder):
+    one = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="stage1_dense")])
+    with pytest.raises(InvalidInput, match=r"needs two stages or more.*stages=\['stage1'\]"):
+        boundary(one)
+    assert stages(tiny_encoder) == ("stage1", "stage2")
+
+    class Subclassed(keras.Model):
+        pass
+
+    with pytest.raises(InvalidInput, match="no known order"):
+        layers_through(Subclassed(), "stage1")

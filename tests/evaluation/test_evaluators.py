@@ -1,0 +1,280 @@
+"""Robust accuracy against what can be worked out by hand, and against a plain loop in NumPy."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.errors import InvalidInput
+from advss_tf.evaluation import evaluate
+from advss_tf.evaluation.record import Result
+from advss_tf.evaluation.summary import weakness_warnings
+from advss_tf.randomness import fold, seed_for
+
+
+class Noise:
+    """An attack that only draws: every pixel moves up or down by epsilon."""
+
+    threat = Linf(0.1)
+
+    def __call__(self, climb, inputs, seed, *, epsilon=None):
+        images = inputs["images"]
+        signs = tf.sign(tf.random.stateless_uniform(images.shape, seed, -1.0, 1.0))
+        return {"images": tf.clip_by_value(images + epsilon * signs, 0.0, 1.0)}
+
+
+def counts(record) -> dict[tuple[str, float], int]:
+    return {(row.attack, row.eps): row.correct for row in record.results}
+
+
+@pytest.mark.parametrize("norm,order,epsilons", [("linf", np.inf, (0.01, 0.03, 0.06)), ("l2", 2, (0.05, 0.1, 0.2))])
+def test_a_linear_classifier_has_the_accuracy_worked_out_by_hand(linear, norm, order, epsilons):
+    record = evaluate(
+        linear,
+        (linear.images, linear.labels),
+        suite="standard",
+        norm=norm,
+        epsilons=epsilons,
+        num_steps=(8, 16),
+        step_size=epsilons[-1],  # cut to each radius: in an L2 ball the angle that is left halves with every such step
+        batch_size=16,
+    )
+    assert record.result("clean").correct == (linear.margins > 0).sum()
+    expected = [int(linear.robust(epsilon, order).sum()) for epsilon in epsilons]
+    assert len(set(expected)) == 3, "the epsilons should tell the images apart"
+    for attack in ("pgd-8", "pgd-16", "worst"):
+        assert [record.result(attack, eps=epsilon).correct for epsilon in epsilons] == expected
+    assert {row.total for row in record.results} == {50}
+
+
+def test_the_counts_do_not_depend_on_how_the_images_are_batched(linear):
+    found = [
+        counts(evaluate(linear, (linear.images, linear.labels), num_steps=5, epsilons=0.03, batch_size=size))
+        for size in (7, 50)
+    ]
+    assert found[0] == found[1]
+
+
+def test_survivors_are_those_of_a_plain_loop_over_restarts(linear):
+    """Every restart draws from (seed, batch, attack, restart) and one failure is enough."""
+    size, restarts, epsilon, seed = 16, 3, 0.1, 5
+    record = evaluate(
+        linear,
+        (linear.images, linear.labels),
+        attacks={"noise": Noise()},
+        epsilons=epsilon,
+        num_restarts=restarts,
+        batch_size=size,
+        seed=seed,
+    )
+    robust, survivors_of_first = linear.margins > 0, 0
+    for number in range(4):
+        rows = slice(number * size, (number + 1) * size)
+        for restart in range(restarts):
+            draw = fold(seed_for(seed, number, "evaluate noise"), restart)
+            signs = np.sign(tf.random.stateless_uniform((size, 4, 4, 1), draw, -1.0, 1.0).numpy())
+            attacked = np.clip(linear.images[rows] + epsilon * signs[: len(linear.images[rows])], 0, 1)
+            right = linear(attacked).numpy().argmax(axis=1) == linear.labels[rows]
+            robust[rows] &= right
+            survivors_of_first += int((right & (linear.margins[rows] > 0)).sum()) if restart == 0 else 0
+    assert record.result("noise").correct == robust.sum()
+    assert robust.sum() < survivors_of_first, "the restarts should matter"
+    np.testing.assert_array_equal(record.examples.outcome_robust, robust)
+
+
+def test_the_worst_case_is_over_attacks_image_by_image(linear):
+    attacks = {"first": Noise(), "second": Noise()}
+    record = evaluate(linear, (linear.images, linear.labels), attacks=attacks, epsilons=0.1)
+    assert record.result("worst").correct < min(record.result(name).correct for name in attacks)
+
+
+def test_the_same_seed_gives_the_same_record_and_another_seed_another(linear):
+    def run(seed):
+        return evaluate(linear, (linear.images, linear.labels), attacks={"noise": Noise()}, epsilons=0.1, seed=seed)
+
+    first, second, other = run(3), run(3), run(4)
+    assert counts(first) == counts(second)
+    assert first.examples == second.examples
+    assert not np.array_equal(first.examples.attacked, other.examples.attacked)
+
+
+def test_an_attack_is_traced_once_however_many_epsilons_and_batches_there_are(linear):
+    def calls(epsilons, batch_size):
+        made = []
+
+        def model(images):
+            made.append(images)
+            return linear(images)
+
+        evaluate(model, (linear.images, linear.labels), num_steps=5, epsilons=epsilons, batch_size=batch_size)
+        return len(made)
+
+    assert calls((0.01, 0.02, 0.03), 7) == calls((0.01,), 50)
+
+
+def test_passes_are_counted_where_they_happen(linear):
+    record = evaluate(linear, (linear.images, linear.labels), num_steps=6, epsilons=0.01, num_restarts=2, batch_size=30)
+    row = record.result("pgd-6", eps=0.01)
+    assert (row.forward_passes, row.backward_passes) == (14, 12)
+    assert (record.forward_passes, record.backward_passes) == (15, 12)
+
+
+def test_counts_of_the_classes_add_up(linear, record):
+    assert record.class_totals == tuple(np.bincount(linear.labels))
+    by_hand = np.bincount(linear.labels[linear.robust(8 / 255, np.inf)], minlength=2)
+    assert record.result("worst").class_correct == tuple(by_hand)
+
+
+def test_the_examples_are_the_first_of_each_class_and_stay_in_the_ball(linear, record):
+    kept = record.examples
+    assert kept.labels.tolist() == sorted(set(linear.labels), key=linear.labels.tolist().index)
+    first = [linear.labels.tolist().index(label) for label in kept.labels]
+    np.testing.assert_array_equal(kept.images, linear.images[first])
+    assert np.abs(kept.attacked - kept.images).max() == pytest.approx(8 / 255, abs=1e-6)
+    np.testing.assert_array_equal(kept.attacked_predictions, linear(kept.attacked).numpy().argmax(axis=1))
+    expected = tf.nn.softmax(linear(linear.images)).numpy().max(axis=1)
+    np.testing.assert_allclose(kept.outcome_confidences, expected, rtol=1e-5)
+
+
+def test_what_is_drawn_is_the_restart_that_fooled(linear):
+    record = evaluate(
+        linear, (linear.images, linear.labels), attacks={"noise": Noise()}, epsilons=0.1, num_restarts=8, batch_size=50
+    )
+    kept = record.examples
+    first = [linear.labels.tolist().index(label) for label in kept.labels]
+    right = kept.attacked_predictions == kept.labels
+    np.testing.assert_array_equal(right, kept.outcome_robust[first])
+
+
+def test_probabilities_are_found_out_and_give_the_same_numbers(linear, record):
+    given = evaluate(
+        lambda images: tf.nn.softmax(linear(images)),
+        (linear.images, linear.labels),
+        num_steps=5,
+        epsilons=(0.02, 8 / 255),
+    )
+    assert given.output == "probabilities"
+    assert "logarithm was attacked" in given.warnings[0]
+    assert counts(given) == counts(record)
+    assert (record.output, record.warnings) == ("logits", ())
+
+
+def test_a_keras_model_is_called_in_inference_mode_and_left_as_it_was(tiny_encoder, tiny_images, tiny_labels):
+    head = keras.layers.Dense(3, kernel_initializer=keras.initializers.HeNormal(seed=1))
+    model = keras.Sequential([tiny_encoder, keras.layers.Dropout(0.9), head], name="net")
+    before = [weight.numpy() for weight in model.weights]
+    record = evaluate(model, (tiny_images, tiny_labels), num_steps=3)
+    expected = model(tiny_images, training=False).numpy().argmax(axis=1)
+    assert record.result("clean").correct == (expected == tiny_labels).sum()
+    assert record.name == record.architecture == "net"
+    for weight, old in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), old)
+
+
+def test_a_half_precision_model_is_read_as_float32(linear):
+    record = evaluate(
+        lambda images: tf.cast(linear(images), tf.float16), (linear.images, linear.labels), num_steps=5, epsilons=0.02
+    )
+    assert abs(record.result("worst").correct - linear.robust(0.02, np.inf).sum()) <= 1
+
+
+def test_an_output_that_is_no_number_under_attack_counts_as_fooled(linear):
+    def model(images):
+        moved = tf.reduce_any(tf.abs(images - 0.5) > 1e-3, axis=[1, 2, 3])
+        logits = linear(images) + tf.constant([0.0, 1.0])
+        return tf.where(moved[:, None], float("nan"), logits)
+
+    grey, ones = np.full((6, 4, 4, 1), 0.5, np.float32), np.ones(6, np.int64)
+    record = evaluate(model, (grey, ones), num_steps=2)
+    assert (record.result("clean").correct, record.result("worst").correct) == (6, 0)
+
+
+def test_progress_tells_the_surviving_accuracy_and_the_time_left(linear):
+    told = []
+    record = evaluate(
+        linear,
+        (linear.images, linear.labels),
+        num_steps=3,
+        epsilons=(0.01, 0.02),
+        num_restarts=2,
+        batch_size=20,
+        progress=told.append,
+    )
+    assert len(told) == 3 * 2 * 2
+    assert [step.images for step in told] == [20] * 4 + [40] * 4 + [50] * 4
+    assert told[-1].seconds_left == 0.0
+    assert all(step.seconds_left > 0 for step in told[:-1])
+    assert str(told[0]).startswith("20/50 images, pgd-3 at 0.01: clean ")
+    assert (told[-1].clean_acc, told[-1].robust_acc) == (record.clean_acc, record.robust_acc)
+
+
+def test_the_record_says_how_it_came_about(record):
+    assert (record.name, record.dataset, record.split) == ("<b>linear</b> | $x_1$ & co", "made", "test")
+    assert (record.threat, record.eps, record.training_eps, record.suite) == ("Linf", 8 / 255, 8 / 255, "quick")
+    assert record.class_names == ("<no>", "yes")
+    assert set(record.versions) == {"advss_tf", "tensorflow", "keras", "cleverhans", "numpy", "python"}
+    assert len(record.images_fingerprint) == 64
+    assert record.autoattack_acc is None
+
+
+def test_a_subset_is_said_in_the_record(linear):
+    record = evaluate(linear, (linear.images, linear.labels), num_steps=2, limit=10)
+    assert (record.num_images, record.num_images_available) == (10, 50)
+    assert "10 of 50 images" in record.subset
+
+
+def test_an_attack_that_leaves_its_ball_is_refused(linear):
+    class Cheat(Noise):
+        def __call__(self, climb, inputs, seed, *, epsilon=None):
+            return super().__call__(climb, inputs, seed, epsilon=1.5 * epsilon)
+
+    with pytest.raises(InvalidInput, match="'cheat' left its ball"):
+        evaluate(linear, (linear.images, linear.labels), attacks={"cheat": Cheat()}, epsilons=0.1)
+
+
+def test_an_attack_that_leaves_the_range_of_pixels_is_refused(linear):
+    class Dark(Noise):
+        def __call__(self, climb, inputs, seed, *, epsilon=None):
+            return {"images": inputs["images"] - epsilon}
+
+    with pytest.raises(InvalidInput, match="range of pixels"):
+        evaluate(linear, (linear.images * 0.1, linear.labels), attacks={"dark": Dark()}, epsilons=0.1)
+
+
+@pytest.mark.parametrize(
+    "model,sentence",
+    [
+        ("model.keras", "cannot be called"),
+        (lambda images: tf.reduce_mean(images, axis=[1, 2]), "classes >= 2"),
+        (lambda images: images, "one row of logits per image"),
+        (lambda images: tf.fill((tf.shape(images)[0], 3), float("nan")), "not finite on clean images"),
+    ],
+)
+def test_a_model_that_is_no_classifier_is_refused(linear, model, sentence):
+    with pytest.raises(InvalidInput, match=sentence):
+        evaluate(model, (linear.images, linear.labels))
+
+
+def test_a_label_without_a_logit_is_refused(linear):
+    with pytest.raises(InvalidInput, match=r"labels in \[0, 2\)"):
+        evaluate(linear, (linear.images, linear.labels + 1))
+
+
+def test_an_accuracy_that_rises_with_the_ball_is_called_weak():
+    rows = [
+        Result.from_counts("pgd-1", correct, 10, threat="Linf", eps=eps, class_correct=(correct, 0))
+        for eps, correct in ((0.1, 5), (0.2, 6), (0.3, 6))
+    ]
+    (warning,) = weakness_warnings(rows)
+    assert "too weak" in warning and "6 images robust at eps=0.2" in warning
+    assert weakness_warnings(rows[1:]) == ()
+
+
+def test_given_attacks_are_run_at_other_epsilons_without_another_trace(linear):
+    attack = ProjectedGradientDescent(Linf(0.03), num_steps=8)
+    record = evaluate(linear, (linear.images, linear.labels), attacks=attack, epsilons=(0.01, 0.06))
+    for epsilon in (0.01, 0.06):
+        assert record.result("pgd-8", eps=epsilon).correct == linear.robust(epsilon, np.inf).sum()

@@ -1,0 +1,115 @@
+"""The verification of an export runs without the library, and fails when something is wrong."""
+
+from __future__ import annotations
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from advss_tf.errors import InvalidInput
+from advss_tf.serving import VerificationFailed, export_classifier, export_encoder, verify_export
+from advss_tf.serving.plain_tensorflow import Blocked, relative_difference
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((5, 8, 8, 3), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    pixels = keras.Input((8, 8, 3), name="images")
+    x = keras.layers.Conv2D(6, 3, name="stem_conv")(pixels)
+    encoder = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(x)))
+    model = keras.Model(pixels, keras.layers.Dense(3, name="logits")(encoder.output))
+    model.encoder, model.num_classes = encoder, 3
+    return model
+
+
+@pytest.fixture(scope="module")
+def served(classifier, tmp_path_factory):
+    return export_classifier(classifier, tmp_path_factory.mktemp("served") / "1", class_names=["a", "b", "c"])
+
+
+@pytest.mark.slow
+def test_good_exports_are_verified_quietly(classifier, served, images, tmp_path, capfd):
+    found = verify_export(served, images=images, expected=classifier(images).numpy())
+    assert found["advss_tf_blocked"] is True
+    assert found["signatures"] == ["encoded", "features", "logits", "serving_default"]
+    assert set(found["differences"]) == {
+        "logits",
+        "batch of 1",
+        "batch of 3",
+        "batch of 7",
+        "__call__",
+        "encoded",
+        "saved_model_cli",
+    }
+    assert max(found["differences"].values()) <= 1e-5
+    assert found["versions"]["tensorflow"].startswith("2.")
+    path = export_encoder(classifier, tmp_path / "encoder")
+    found = verify_export(path, images=images, expected={"features": classifier.encoder(images).numpy()})
+    assert found["differences"]["features"] <= 1e-5
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_other_values_than_expected_fail(classifier, served, images):
+    expected = {"logits": classifier(images).numpy(), "features": classifier.encoder(images).numpy()}
+    expected["features"][1, 2] += 0.01
+    # Nothing else is named: the logits, the other batches and the files all agree.
+    with pytest.raises(
+        VerificationFailed, match=r"other values.*differences <= 1e-05\. Received: features: 0\.0\d* for"
+    ):
+        verify_export(served, images=images, expected=expected)
+
+
+@pytest.mark.slow
+def test_export_that_does_not_load_fails_with_the_reason(served, images, tmp_path):
+    broken = tmp_path / "1"
+    shutil.copytree(served, broken)
+    (broken / "saved_model.pb").write_bytes(b"no model")
+    with pytest.raises(VerificationFailed, match="not possible to load and run the export without advss_tf"):
+        verify_export(broken, images=images)
+
+
+def test_too_little_time_is_said_so(served, images):
+    with pytest.raises(VerificationFailed, match=r"not enough time to load and run.*a larger `timeout`"):
+        verify_export(served, images=images, timeout=0.05)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((2, 8, 8, 1), np.float32),
+        np.zeros((2, 8, 8, 3)),
+        np.full((2, 8, 8, 3), 2, np.float32),
+        np.full((2, 8, 8, 3), np.nan, np.float32),
+        np.zeros((0, 8, 8, 3), np.float32),
+        [[0.0]],
+    ],
+)
+def test_images_that_do_not_fit_are_refused(served, bad):
+    with pytest.raises(InvalidInput, match=r"`images` do not fit.*\(B, 8, 8, 3\)"):
+        verify_export(served, images=bad)
+
+
+def test_path_that_is_no_export_is_refused(tmp_path, images):
+    with pytest.raises(InvalidInput, match="not an encoder or classifier exported"):
+        verify_export(tmp_path, images=images)
+
+
+def test_blocker_refuses_the_library_and_nothing_else():
+    for name in ("advss_tf", "advss_tf.encoders"):
+        with pytest.raises(ImportError, match="blocked"):
+            Blocked().find_spec(name)
+    assert Blocked().find_spec("advss_tfx") is None
+
+
+def test_relative_difference_by_hand():
+    assert relative_difference([0.5, 0.25], [0.5, 0.5]) == 0.25  # below 1: absolute
+    assert relative_difference([4.0, 8.0], [4.0, 10.0]) == 0.2  # above 1: in units of the largest
+    assert relative_difference([1.0], [1.0, 1.0]) == float("inf")
+    assert relative_difference([np.nan], [1.0]) == float("inf")
