@@ -1,5 +1,109 @@
-"""Robust self-supervised pretraining → finetuning → evaluation → serving for Keras."""
+"""Robust self-supervised pretraining → finetuning → evaluation → serving for Keras and TensorFlow.
+
+Synopsis:
+
+    import advss_tf as advss
+
+    data = advss.load_data("digits")
+    encoder = advss.encoders.resnet20(data.image_shape)
+    pretext = advss.Rotation(encoder, attack=advss.ProjectedGradientDescent(advss.Linf("8/255")))
+
+The names below are the public door. Each is imported when it is first asked for (PEP 562), so `import advss_tf` costs
+nothing and TensorFlow starts with the first name that needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from advss_tf.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from advss_tf import encoders
+    from advss_tf.attacks import L2, FastGradient, Linf, ProjectedGradientDescent
+    from advss_tf.config import load_recipe
+    from advss_tf.data import ImageData, load_data
+    from advss_tf.encoders import load_encoder, norm_branch
+    from advss_tf.errors import InvalidInput
+    from advss_tf.evaluation import Record, evaluate, load_model_for_evaluation, write_report
+    from advss_tf.finetune import RobustClassifier
+    from advss_tf.pretext import Rotation
+    from advss_tf.serving import export_classifier, export_encoder, verify_export
+    from advss_tf.stages import run
+    from advss_tf.training import SGD, AdamW, Batch, Puzzle, RobustModel
+    from advss_tf.workdir import Workdir
+
+__all__ = [
+    "L2",
+    "SGD",
+    "AdamW",
+    "Batch",
+    "FastGradient",
+    "ImageData",
+    "InvalidInput",
+    "Linf",
+    "ProjectedGradientDescent",
+    "Puzzle",
+    "Record",
+    "RobustClassifier",
+    "RobustModel",
+    "Rotation",
+    "Workdir",
+    "__version__",
+    "encoders",
+    "evaluate",
+    "export_classifier",
+    "export_encoder",
+    "load_data",
+    "load_encoder",
+    "load_model_for_evaluation",
+    "load_recipe",
+    "norm_branch",
+    "run",
+    "verify_export",
+    "write_report",
+]
+
+# Where each public name lives: the module, and what is taken from it. `encoders` is a module itself.
+_NAMES_OF = {
+    "attacks": ("FastGradient", "L2", "Linf", "ProjectedGradientDescent"),
+    "config": ("load_recipe",),
+    "data": ("ImageData", "load_data"),
+    "encoders": ("load_encoder", "norm_branch"),
+    "errors": ("InvalidInput",),
+    "evaluation": ("Record", "evaluate", "load_model_for_evaluation", "write_report"),
+    "finetune": ("RobustClassifier",),
+    "pretext": ("Rotation",),
+    "serving": ("export_classifier", "export_encoder", "verify_export"),
+    "stages": ("run",),
+    "training": ("AdamW", "Batch", "Puzzle", "RobustModel", "SGD"),
+    "workdir": ("Workdir",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
+
+# Hidden from type checkers, which read the imports above and so find a misspelt name themselves.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Imports a public name when it is first asked for, and keeps it."""
+        if name == "encoders":
+            return importlib.import_module("advss_tf.encoders")
+        if name not in _MODULE_OF:
+            raise AttributeError(_unknown(name))
+        value = getattr(importlib.import_module(f"advss_tf.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not, beside what every module has."""
+    return sorted({*globals(), *__all__})
+
+
+def _unknown(name: str) -> str:
+    from advss_tf.errors import nearest
+
+    near = nearest(name, __all__)
+    hint = f" (did you mean {near!r}?)" if near else ""
+    return f"module {__name__!r} has no attribute {name!r}{hint}"

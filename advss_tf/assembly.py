@@ -17,6 +17,7 @@ from advss_tf import config
 from advss_tf.attacks import ProjectedGradientDescent, get_threat
 from advss_tf.data import ImageData, load_data
 from advss_tf.encoders import build_encoder
+from advss_tf.errors import InvalidInput
 from advss_tf.finetune import RobustClassifier
 from advss_tf.pretext import TASKS
 from advss_tf.training import SGD, AdamW, Piecewise, RobustModel, cosine
@@ -43,14 +44,14 @@ def attack_of(part: config.Attack | None) -> ProjectedGradientDescent | None:
 
 def pretext_of(recipe: config.Recipe, encoder: keras.Model) -> RobustModel:
     """The pretext model of a recipe's `pretrain` section, on an encoder."""
-    part = recipe.pretrain
+    part = section(recipe, "pretrain")
     options = part.task.model_dump()
     return TASKS[options.pop("kind")](encoder, seed=recipe.seed, **_attacks(part), **options)
 
 
 def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> RobustClassifier:
     """The classifier of a recipe's `finetune` section, on an encoder."""
-    part = recipe.finetune
+    part = section(recipe, "finetune")
     options = part.model_dump(include={"train", "how", "beta", "boundary"})
     return RobustClassifier(encoder, num_classes, seed=recipe.seed, **_attacks(part), **options)
 
@@ -63,6 +64,18 @@ def optimizer_of(part: config.Stage, steps_per_epoch: int) -> keras.optimizers.O
     if momentum is not None:
         options |= {"use_ema": True, "ema_momentum": momentum}
     return {"sgd": SGD, "adamw": AdamW}[kind](**options)
+
+
+def section(recipe: config.Recipe, name: str) -> Any:
+    """The recipe's section `pretrain` or `finetune`.
+
+    Raises:
+        InvalidInput: if the recipe says null.
+    """
+    part = getattr(recipe, name)
+    if part is None:
+        raise InvalidInput(f"The recipe has no `{name}`.", expected=f"a section `{name}`", received=f"{name}: null")
+    return part
 
 
 def _attacks(part: Any) -> dict[str, Any]:

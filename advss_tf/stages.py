@@ -92,7 +92,7 @@ def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[
 
 def pretrain(here: Run) -> dict[str, Any]:
     """Learns without labels, and hands the encoder over as a SavedModel."""
-    recipe, data, part = here.recipe, here.data, here.recipe.pretrain
+    recipe, data, part = here.recipe, here.data, assembly.section(here.recipe, "pretrain")
     steps = data.steps_per_epoch(part.batch_size, "unlabelled")
     with here.strategy.scope():
         model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, data.image_shape))
@@ -107,7 +107,7 @@ def pretrain(here: Run) -> dict[str, Any]:
 
 def finetune(here: Run) -> dict[str, Any]:
     """Learns from labels, on top of what pretraining handed over, or from scratch."""
-    recipe, data, part = here.recipe, here.data, here.recipe.finetune
+    recipe, data, part = here.recipe, here.data, assembly.section(here.recipe, "finetune")
     if data.num_classes is None:
         raise InvalidInput("Finetuning needs labels.", expected="labelled images", received=f"data {data.name!r}")
     steps = data.steps_per_epoch(part.batch_size, "train")
@@ -242,7 +242,7 @@ def _train(
 
 
 def _starting_encoder(here: Run) -> keras.Model:
-    recipe, part = here.recipe, here.recipe.finetune
+    recipe, part = here.recipe, assembly.section(here.recipe, "finetune")
     if part.start == "scratch":
         return assembly.encoder_of(recipe, here.data.image_shape)
     path = _needed(here, here.workdir.encoder, "pretrain") if part.start == "pretrained" else Path(part.start)

@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share, and two logical devices: a handful of images and a network that trains in a second."""
+"""Fixtures that every room's tests share: two logical devices, a handful of images, a network that trains at once."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def check_labels(
             a value outside [0, num_classes).
     """
     dtype, shape = _static(labels, name)
-    if not np.issubdtype(np.dtype(dtype), np.integer):
+    if not tf.as_dtype(dtype).is_integer:
         raise InvalidInput(f"`{name}` must be class numbers.", expected="an integer dtype", received=f"dtype={dtype}")
     if shape is not None and not _fits(shape, (count,)):
         expected = f"({'number of images' if count is None else count},)"
@@ -106,9 +106,14 @@ def _static(value: Any, name: str) -> tuple[str, tuple[int | None, ...] | None]:
         raise InvalidInput(
             f"`{name}` is an array of Python objects.", expected="an array of numbers", received=f"dtype={value.dtype}"
         )
-    shape = value.shape
-    unknown = isinstance(shape, tf.TensorShape) and shape.rank is None
-    return tf.as_dtype(value.dtype).name, None if unknown else tuple(shape)
+    try:
+        dtype = tf.as_dtype(value.dtype).name
+    except TypeError:
+        raise InvalidInput(
+            f"`{name}` is no array of numbers.", expected="numbers", received=f"dtype={value.dtype}"
+        ) from None
+    unknown = isinstance(value.shape, tf.TensorShape) and value.shape.rank is None
+    return dtype, None if unknown else tuple(value.shape)
 
 
 def _fits(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:

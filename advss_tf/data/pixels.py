@@ -34,7 +34,14 @@ def as_stored(images: Any, name: str) -> np.ndarray:
     Raises:
         InvalidInput: for any other dtype or shape, no image at all, or a float that is not finite and in [0, 1].
     """
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError as error:  # NumPy's word for a list of arrays of different sizes
+        raise InvalidInput(
+            f"`{name}` is no array; its images may differ in size.",
+            expected="one array, all images of one size",
+            received=str(error).rstrip("."),
+        ) from error
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise InvalidInput(
             f"`{name}` has a dtype that pixels cannot have.",

@@ -92,7 +92,11 @@ class RecordStore:
 
         feature = tfds.features.FeaturesDict({self._label_key: self._features[self._label_key]})
         records = self._records(np.arange(self._count), None)
-        labels = records.map(lambda record: feature.deserialize_example(record)[self._label_key]).batch(_WINDOW[1])
+
+        def label(record: tf.Tensor) -> tf.Tensor:
+            return feature.deserialize_example(record)[self._label_key]
+
+        labels = records.map(label, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(_WINDOW[1])
         return np.concatenate(list(labels.as_numpy_iterator()))
 
     def refusal(self, error: tf.errors.OpError) -> InvalidInput:

@@ -143,7 +143,8 @@ class RobustClassifier(RobustModel):
     def _terms(
         self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, clean: bool, attacked: bool, training: bool
     ) -> dict[str, tf.Tensor]:
-        terms, labels = {}, puzzle.targets
+        labels = puzzle.targets
+        terms: dict[str, tf.Tensor] = {}
         if clean:
             reference = self.logits(puzzle.inputs["images"], training=training, stream="clean")
             terms |= {"clean_loss": cross_entropy(reference, labels), "accuracy": correct(reference, labels)}
@@ -156,7 +157,7 @@ class RobustClassifier(RobustModel):
 
     def _freeze(self) -> None:
         self.encoder.trainable = self.train != "linear"
-        if self.train == "partial":
+        if self.train == "partial" and self.boundary is not None:
             for layer in layers_through(self.encoder, self.boundary):
                 layer.trainable = False
 

@@ -94,7 +94,7 @@ class Rotation(RobustModel):
         return cross_entropy(self.logits(inputs["images"], training=training), puzzle.targets)
 
     def descend(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
-        terms = {}
+        terms: dict[str, tf.Tensor] = {}
         if "clean_loss" in self.loss_weights:
             logits = self.logits(puzzle.inputs["images"], training=training, stream="clean")
             terms |= {

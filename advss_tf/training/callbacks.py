@@ -24,6 +24,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from advss_tf.errors import InvalidInput
 from advss_tf.timing import clock
 from advss_tf.workdir import replacing, write_json
 
@@ -63,13 +64,23 @@ class Checkpoint(keras.callbacks.Callback):
         """Puts the newest checkpoint into the model and its optimizer, and returns the number of steps done.
 
         Call it once, after `compile` and before `fit`; the model's optimizer is built here.
+
+        Raises:
+            InvalidInput: if the checkpoint does not fit the model, or cannot be read.
         """
         model.optimizer.build(model.trainable_variables)
         self._manager = self._make_manager(model)
         newest = tf.train.latest_checkpoint(str(self.folder))
         if newest is None:
             return 0
-        self._manager.checkpoint.restore(newest).assert_consumed()
+        try:
+            self._manager.checkpoint.restore(newest).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise InvalidInput(
+                f"The checkpoint {newest} is not of this run's model, or is damaged.",
+                expected="a checkpoint that this recipe wrote; remove the folder to start the stage anew",
+                received=str(error).splitlines()[0],
+            ) from error
         self._metrics = [variable.numpy() for variable in model.metrics_variables]
         return int(model.optimizer.iterations.numpy())
 

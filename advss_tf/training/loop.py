@@ -91,7 +91,7 @@ def train(
         callbacks.append(keras.callbacks.SwapEMAWeights())  # validation measures the averaged weights
     for start, steps, epoch, last in _pieces(first, steps_per_epoch, epochs):
         _fit(model, make_dataset, start, steps, epoch, last, batch_size, validation, callbacks)
-    return _pick(model, best, epochs, monitor)
+    return _pick(model, best, epochs)
 
 
 def _pieces(first: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int, int]]:
@@ -123,11 +123,11 @@ def _fit(model, make_dataset, start, steps, epoch, last, batch_size, validation,
     )
 
 
-def _pick(model: keras.Model, best: Best | None, epochs: int, monitor: str | None) -> Trained:
-    if best is not None:
-        picked = best.best()
+def _pick(model: keras.Model, best: Best | None, epochs: int) -> Trained:
+    picked = best.best() if best is not None else None
+    if best is not None and picked is not None:
         model.load_weights(best.weights)
-        return Trained(picked["epoch"], picked[monitor])
+        return Trained(picked["epoch"], picked[best.monitor])
     with averaged(model):
         weights = model.get_weights()
     model.set_weights(weights)

@@ -207,8 +207,8 @@ class RobustModel(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds the optimizer, which is all that the constructor left unbuilt.
 
-        Keras would draw a batch and run a symbolic step, which several workers cannot (keras issue 20585); and variables
-        that are first made inside a step of several replicas fail ("You must feed a value for placeholder tensor").
+        Keras would draw a batch and run a symbolic step, which several workers cannot (keras issue 20585). Variables
+        that are first made inside a step of several replicas fail: "You must feed a value for placeholder tensor".
         """
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
@@ -245,9 +245,9 @@ def checked_encoder(encoder: Any) -> keras.Model:
     Raises:
         InvalidInput: otherwise.
     """
-    shapes = (getattr(encoder, "input_shape", None), getattr(encoder, "output_shape", None))
-    good = isinstance(encoder, keras.Model) and encoder.built and all(isinstance(shape, tuple) for shape in shapes)
-    if good and len(shapes[0]) == 4 and len(shapes[1]) == 2:
+    shapes = [getattr(encoder, name, None) for name in ("input_shape", "output_shape")]
+    ranks = [len(shape) if isinstance(shape, tuple) else None for shape in shapes]
+    if isinstance(encoder, keras.Model) and encoder.built and ranks == [4, 2]:
         return encoder
     raise InvalidInput(
         "`encoder` is not a model of images.",
@@ -279,13 +279,12 @@ def check_images(images: Any, encoder: keras.Model) -> None:
         tf.errors.InvalidArgumentError: if a pixel is outside [0, 1] or NaN (when the step runs; not under XLA).
     """
     expected = encoder.input_shape[1:]
-    shape = getattr(images, "shape", None)
-    fits = isinstance(images, tf.Tensor) and images.dtype.is_floating and shape.rank == 4
-    if not (fits and shape[1:].is_compatible_with(expected)):
+    fits = isinstance(images, tf.Tensor) and images.dtype.is_floating and images.shape.rank == 4
+    if not (fits and images.shape[1:].is_compatible_with(expected)):
         raise InvalidInput(
             "`images` do not fit the encoder.",
             expected=f"a float batch of shape (batch, {', '.join(map(str, expected))}) in [0, 1]",
-            received=f"{getattr(images, 'dtype', type(images).__name__)} of shape {shape}",
+            received=f"{getattr(images, 'dtype', type(images).__name__)} of shape {getattr(images, 'shape', None)}",
         )
     inside = tf.reduce_all((images >= 0) & (images <= 1))
     tf.debugging.Assert(inside, ["`images` have pixels outside [0, 1] or NaN. Expected: float pixels in [0, 1]."])

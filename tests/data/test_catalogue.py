@@ -57,12 +57,8 @@ def test_splits_may_be_parts_of_splits(prepared_folder):
 
 def test_fingerprints_know_the_split_and_the_size(prepared_folder):
     options = [{}, {"train_split": "train[:50%]"}, {"resize": (2, 2)}]
-    for limit in (1, 10**6):
-        prints = [
-            catalogue_source("tiny", data_dir=prepared_folder, memory_limit=limit, **option).fingerprint
-            for option in options
-        ]
-        assert len(set(prints)) == 3
+    sources = [catalogue_source("tiny", data_dir=prepared_folder, memory_limit=1, **option) for option in options]
+    assert len({source.fingerprint for source in sources}) == 3
 
 
 def test_an_unknown_name_offers_a_near_one(prepared_folder):

@@ -70,6 +70,8 @@ def test_static_checks_work_in_a_graph_and_on_symbolic_keras_tensors():
     ("labels", "sentence"),
     [
         (np.array([0.0, 1.0]), "`labels` must be class numbers.*dtype=float64"),
+        (np.array(["a", "b"]), "must be class numbers.*dtype=string"),
+        (np.array([0, 1], "datetime64[s]"), "no array of numbers.*datetime64"),
         (np.array([True, False]), "must be class numbers.*dtype=bool"),
         (np.array([[0], [1]]), r"wrong shape.*shape=\(2, 1\)"),
         (np.array([0, 1, 2]), r"wrong shape.*Expected: \(2,\).*shape=\(3,\)"),

@@ -32,6 +32,7 @@ def test_8_bit_values_are_divided_by_255_in_flight():
         (np.zeros((2, 4, 4, 3), np.int64), "dtype that pixels cannot have.*dtype=int64"),
         (np.zeros((2, 4, 4, 3), bool), "dtype that pixels cannot have.*dtype=bool"),
         (np.array([None, "x"], object), "dtype that pixels cannot have.*dtype=object"),
+        ([np.zeros((4, 4)), np.zeros((5, 4))], "its images may differ in size"),
         (np.zeros((4, 4), np.uint8), r"wrong shape.*shape=\(4, 4\)"),
         (np.zeros((2, 3, 32, 32), np.uint8), r"1 or 3 channels.*shape=\(2, 3, 32, 32\)"),
         (np.zeros((0, 4, 4, 3), np.uint8), r"holds no pixels.*shape=\(0, 4, 4, 3\)"),

@@ -63,7 +63,7 @@ def test_features_and_gradients_are_those_of_inference_mode(kind, shape, options
 
 
 def test_the_branch_is_the_one_around_the_call_of_hoisted():
-    encoder = randomise(build_encoder("resnet20", (8, 8, 3), width=8, branches=("clean", "adversarial")))
+    encoder = randomise(build_encoder("wide_resnet", (8, 8, 3), depth=10, width=1, branches=("clean", "adversarial")))
     images = images_for(encoder)
     with norm_branch("adversarial"):
         agree(encoder)
@@ -142,7 +142,7 @@ def test_the_loop_holds_no_arithmetic_on_weights():
 
 
 def test_what_hoisted_returned_keeps_its_weights():
-    encoder = randomise(build_encoder("resnet20", (8, 8, 3), width=4))
+    encoder = randomise(build_encoder("wide_resnet", (4, 4, 3), depth=10, width=1))
     function, images = hoisted(encoder), images_for(encoder)
     before = np.array(function(images))
     for weight in encoder.weights:

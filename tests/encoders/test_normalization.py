@@ -14,7 +14,6 @@ from advss_tf.encoders import (
     branches,
     current_branch,
     norm_branch,
-    resnet20,
     single_branch,
     wide_resnet,
 )
@@ -32,7 +31,7 @@ def randomise(model: keras.Model, seed: int = 0) -> keras.Model:
 
 @pytest.fixture
 def encoder() -> keras.Model:
-    return randomise(resnet20((8, 8, 3), width=2, branches=("clean", "adversarial")))
+    return randomise(wide_resnet((8, 8, 3), depth=10, width=1, branches=("clean", "adversarial")))
 
 
 @pytest.fixture
@@ -173,7 +172,7 @@ def test_a_single_branch_is_the_same_function_with_plain_batch_norm(encoder, bra
         expected = encoder(images, training=training)
     np.testing.assert_array_equal(single(images, training=training), expected)
     assert branches(single) == ()
-    plain = resnet20((8, 8, 3), width=2)
+    plain = wide_resnet((8, 8, 3), depth=10, width=1)
     assert [variable.path for variable in single.variables] == [variable.path for variable in plain.variables]
     for layer in single.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -191,7 +190,7 @@ def test_a_single_branch_has_weights_of_its_own(encoder):
 
 def test_branches_are_read_from_all_layers():
     assert branches(wide_resnet((4, 4, 3), depth=10, width=1, branches=("a", "b", "c"))) == ("a", "b", "c")
-    assert branches(resnet20((8, 8, 3), width=1)) == ()
+    assert branches(wide_resnet((8, 8, 3), depth=10, width=1)) == ()
     x = images = keras.Input((2,))
     for names in (("a", "b"), ("b", "c")):
         x = BranchedBatchNormalization(names)(x)
@@ -202,9 +201,9 @@ def test_what_cannot_be_reduced_is_refused(encoder):
     with pytest.raises(InvalidInput, match=r"has no such batch-norm branch.*branch='dirty'"):
         single_branch(encoder, "dirty")
     with pytest.raises(InvalidInput, match=r"has no batch-norm branches to choose from"):
-        single_branch(resnet20((8, 8, 3), width=1), "clean")
+        single_branch(wide_resnet((8, 8, 3), depth=10, width=1), "clean")
     outer = keras.Sequential([keras.Input((8, 8, 3)), encoder])
-    with pytest.raises(InvalidInput, match=r"inside another layer cannot be reduced.*'resnet20'"):
+    with pytest.raises(InvalidInput, match=r"inside another layer cannot be reduced.*'wide_resnet'"):
         single_branch(outer, "clean")
 
     class Subclassed(keras.Model):

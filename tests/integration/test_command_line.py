@@ -1,0 +1,162 @@
+"""The story from a user's seat: one command from a recipe to a report, told again, changed, broken and used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf import cli
+
+RECIPE = """
+name: story
+seed: 1
+data: {kind: digits, labels_per_class: 8, crop_padding: 1}
+encoder: {kind: resnet20, width: 4}
+pretrain:
+  task: {kind: rotation}
+  attack: {norm: linf, epsilon: 0.1, num_steps: 1}
+  epochs: 1
+  batch_size: 128
+  optimizer: {kind: sgd, learning_rate: 0.05}
+finetune:
+  start: pretrained
+  train: full
+  how: trades
+  attack: {norm: linf, epsilon: 0.1, num_steps: 1}
+  epochs: 2
+  batch_size: 40
+  optimizer: {kind: adamw, learning_rate: 0.01}
+evaluate: {epsilons: [0.05, 0.1], num_steps: [2], limit: 50}
+export: {verify: false}
+"""
+
+
+def command(flags, main, *args):
+    """Runs a command in this process, as its entry point does; gives its exit code."""
+    return cli._refusing(main, flags().parse_args([str(arg) for arg in args]))
+
+
+def train(*args):
+    return command(cli._train_flags, cli._train, *args)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("story")
+    recipe, workdir = folder / "story.yaml", folder / "run"
+    recipe.write_text(RECIPE)
+    assert train("--config", recipe, "--workdir", workdir) == 0
+    return recipe, workdir
+
+
+def test_a_run_leaves_everything_that_its_layout_promises(story):
+    _, workdir = story
+    for name in (
+        "recipe.yaml", "run.log", "pretrain/encoder/saved_model.pb", "pretrain/history.jsonl", "pretrain/tensorboard",
+        "finetune/classifier.keras", "finetune/best.json", "evaluate/record.json", "evaluate/record.examples.npz",
+        "export/classifier/1/saved_model.pb", "report/index.html", "report/report.md",
+    ):  # fmt: skip
+        assert (workdir / name).exists(), name
+    assert not list(workdir.rglob(".*")), "nothing half-written is left"
+
+
+def test_the_second_time_nothing_is_run_again(story, capsys):
+    recipe, workdir = story
+    before = (workdir / "finetune" / "classifier.keras").stat().st_mtime_ns
+    assert train("--config", recipe, "--workdir", workdir) == 0
+    said = capsys.readouterr().out
+    assert said.count("finished before") == 5 and "Accuracy on the test split" in said
+    assert (workdir / "finetune" / "classifier.keras").stat().st_mtime_ns == before
+
+
+def test_a_changed_recipe_in_an_old_folder_is_refused_with_the_difference(story, capsys):
+    recipe, workdir = story
+    assert train("--config", recipe, "--workdir", workdir, "--set", "finetune.epochs=3") == 2
+    assert "finetune.epochs: 2 -> 3" in capsys.readouterr().err
+
+
+def test_the_record_counts_exactly(story):
+    record = json.loads((story[1] / "evaluate" / "record.json").read_text())
+    assert record["num_images"] == 50
+    assert record["dataset"] == "digits" and record["split"] == "test"
+
+
+def test_any_saved_model_is_evaluated(story, tmp_path, capsys):
+    accuracies = []
+    for number, model in enumerate(("finetune/classifier.keras", "export/classifier/1")):
+        out = tmp_path / f"record{number}.json"
+        flags = ("--data", "digits", "--suite", "quick", "--epsilons", "0.1", "--limit", 60, "--seed", 1, "--out", out)
+        assert command(cli._evaluate_flags, cli._evaluate, story[1] / model, *flags) == 0
+        accuracies.append(json.loads(out.read_text())["clean_acc"])
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.02)
+    assert command(cli._report_flags, cli._report, tmp_path, "--out", tmp_path / "report") == 0
+    assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
+    assert "Report:" in capsys.readouterr().out
+
+
+def test_the_handed_over_encoder_needs_no_advss_tf(story):
+    images = np.random.default_rng(0).random((3, 8, 8, 1), dtype=np.float32)
+    layer = keras.layers.TFSMLayer(story[1] / "pretrain" / "encoder", call_endpoint="serving_default")
+    plain = tf.saved_model.load(str(story[1] / "pretrain" / "encoder"))
+    np.testing.assert_allclose(layer(images)["features"], plain(tf.constant(images)), atol=1e-6)
+
+
+def test_a_stage_that_lacks_what_it_starts_from_says_so(story, tmp_path, capsys):
+    assert train("--config", story[0], "--workdir", tmp_path / "empty", "--stages", "finetune") == 2
+    assert "A stage needs what `pretrain` makes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--workdir", "x"), "`--config` is missing"),
+        (("--config", "no.yaml", "--workdir", "x"), "no.yaml"),
+        (("--config", "{recipe}", "--workdir", "x", "--set", "pretrain.epoch=3"), "did you mean 'epochs'"),
+        (("--config", "{recipe}", "--workdir", "x", "--set", "pretrain.attack.epsilon=-1"), "pretrain.attack.epsilon"),
+        (("--config", "{recipe}", "--workdir", "x", "--stages", "train"), "`stages` is not known"),
+        (("--config", "{recipe}", "--workdir", "{recipe}/x"), "Not a directory"),
+        (("--config", "{recipe}", "--workdir", "x", "--set", "data.labels_per_class=175"), "labels_per_class"),
+    ],
+)
+def test_mistakes_are_answered_in_words_and_leave_nothing(args, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    assert train(*(arg.format(recipe=recipe) for arg in args)) == 2
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml"]
+
+
+def test_a_model_that_cannot_be_read_is_refused(tmp_path, capsys):
+    (tmp_path / "model.keras").write_text("no model")
+    args = (tmp_path / "model.keras", "--data", "digits", "--out", tmp_path / "record.json")
+    assert command(cli._evaluate_flags, cli._evaluate, *args) == 2
+    assert "model.keras" in capsys.readouterr().err
+
+
+def test_help_and_mistakes_do_not_wait_for_tensorflow(tmp_path):
+    (tmp_path / "bad.yaml").write_text(RECIPE.replace("epochs: 1", "epochs: 0"))
+    for args in (["--help"], ["--config", str(tmp_path / "bad.yaml"), "--workdir", "x"]):
+        code = (
+            "import sys, advss_tf.cli as cli\n"
+            f"sys.argv = ['advss-train', *{args!r}]\n"
+            "try:\n    cli.train()\n"
+            "except SystemExit:\n    pass\n"
+            "sys.exit('tensorflow' in sys.modules)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "usage: advss-train" in done.stdout or "pretrain.epochs" in done.stderr
+
+
+def test_the_schema_for_editors_is_written(tmp_path):
+    assert train("--schema", tmp_path / "schema.json") == 0
+    assert "pretrain" in json.loads(Path(tmp_path / "schema.json").read_text())["properties"]

@@ -1,0 +1,139 @@
+"""A stage of training: cut anywhere, it ends with the same bits; the picked model is the best on held-out images."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.data import load_data
+from advss_tf.errors import InvalidInput
+from advss_tf.finetune import RobustClassifier
+from advss_tf.training import SGD, cosine
+from advss_tf.training.callbacks import Best, Checkpoint, averaged, read_history
+from advss_tf.training.loop import Saving, train
+
+STEPS, EPOCHS, BATCH = 5, 3, 16
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits", seed=0, labels_per_class=8)
+
+
+def make_model(**optimizer):
+    images = keras.Input((8, 8, 1))
+    start = keras.initializers.HeNormal(seed=1)
+    x = keras.layers.Conv2D(4, 3, use_bias=False, kernel_initializer=start, name="stem_conv")(images)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    encoder = keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
+    attack = ProjectedGradientDescent(Linf(0.1), num_steps=2)
+    model = RobustClassifier(encoder, 10, attack=attack, seed=3)
+    model.compile(SGD(cosine(0.1, num_steps=STEPS * EPOCHS), momentum=0.9, weight_decay=1e-3, **optimizer))
+    return model
+
+
+def run(digits, folder, *, stop_at=(), monitor="val_robust_accuracy", **optimizer):
+    """Trains, dies at each step of `stop_at` in turn, and goes on with a new model each time."""
+    moments = list(stop_at)
+
+    def advance(done, logs, seconds_left):
+        if moments and done == moments[0]:
+            moments.pop(0)
+            raise KeyboardInterrupt
+
+    while True:
+        model = make_model(**optimizer)
+        try:
+            picked = train(
+                model, lambda **part: digits.train(BATCH, seed=3, **part),
+                steps_per_epoch=STEPS, epochs=EPOCHS, batch_size=BATCH, folder=folder, validation=digits.held_out(),
+                monitor=monitor, saving=Saving(every_steps=2), say=lambda line: None, advance=advance,
+            )  # fmt: skip
+            return model, picked
+        except KeyboardInterrupt:
+            continue
+
+
+@pytest.fixture(scope="module")
+def whole(digits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return *run(digits, folder), folder
+
+
+@pytest.mark.parametrize("stop_at", [(1,), (7,), (10, 13), (14, 14)], ids=str)
+def test_a_run_cut_at_any_step_ends_with_the_same_bits(stop_at, whole, digits, tmp_path):
+    model, picked, folder = whole
+    again, picked_again = run(digits, tmp_path, stop_at=stop_at)
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(model.optimizer.variables, again.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert picked == picked_again
+    lines = [[{**line, "seconds": 0} for line in read_history(place / "history.jsonl")] for place in (folder, tmp_path)]
+    assert lines[0] == lines[1]
+    assert [line["epoch"] for line in lines[0]] == [1, 2, 3]
+
+
+def test_the_picked_epoch_is_the_best_on_held_out_images(whole, digits):
+    model, picked, folder = whole
+    values = [line["val_robust_accuracy"] for line in read_history(folder / "history.jsonl")]
+    assert picked.epoch == 1 + int(np.argmax(values)) and picked.value == max(values)
+    measured = model.evaluate(digits.held_out(), verbose=0, return_dict=True)
+    assert measured["robust_accuracy"] == pytest.approx(picked.value)
+
+
+def test_moving_averages_are_measured_kept_and_picked(digits, tmp_path):
+    model, picked = run(digits, tmp_path, stop_at=(8,), use_ema=True, ema_momentum=0.5)
+    whole, _ = run(digits, tmp_path / "whole", use_ema=True, ema_momentum=0.5)
+    for one, other in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    measured = model.evaluate(digits.held_out(), verbose=0, return_dict=True)
+    assert measured["robust_accuracy"] == pytest.approx(picked.value)
+
+
+def test_averaged_gives_the_weights_back():
+    model = make_model(use_ema=True, ema_momentum=0.5)
+    model.optimizer.build(model.trainable_variables)
+    before = model.get_weights()
+    with averaged(model):
+        inside = model.get_weights()
+        np.testing.assert_array_equal(inside[0], model.optimizer._model_variables_moving_average[0])
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_best_keeps_the_earlier_epoch_at_a_tie_and_survives_nan(tmp_path):
+    model = make_model()
+    best = Best(tmp_path, "val_accuracy")
+    best.set_model(model)
+    for epoch, value in enumerate([float("nan"), 0.3, 0.5, 0.5, 0.4, float("nan")]):
+        best.on_epoch_end(epoch, {"val_accuracy": value})
+    assert best.best() == {"epoch": 3, "val_accuracy": 0.5}
+    assert json.loads((tmp_path / "best.json").read_text())["epoch"] == 3
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    model = make_model()
+    checkpoint = Checkpoint(tmp_path, steps_per_epoch=5)
+    checkpoint.restore(model)
+    checkpoint.set_model(model)
+    checkpoint.on_epoch_end(0)
+    other = RobustClassifier(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]), 10, how="standard")
+    other.compile("sgd")
+    with pytest.raises(InvalidInput, match="is not of this run's model, or is damaged"):
+        Checkpoint(tmp_path, steps_per_epoch=5).restore(other)
+
+
+def test_every_variable_that_matters_is_in_a_checkpoint(tmp_path):
+    model = make_model()
+    checkpoint = Checkpoint(tmp_path, steps_per_epoch=5)
+    checkpoint.restore(model)
+    checkpoint.set_model(model)
+    checkpoint.on_epoch_end(0)
+    names = [name for name, _ in tf.train.list_variables(str(tmp_path)) if name.startswith("variables/")]
+    assert len(names) >= len(model.variables) + len(model.optimizer.variables)
