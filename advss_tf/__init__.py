@@ -81,6 +81,8 @@ _NAMES_OF = {
     "workdir": ("Workdir",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
+# A saved Keras model names its class, and Keras finds only classes whose module has been imported.
+_NEEDED_BY = {"load_model_for_evaluation": ("finetune", "pretext")}
 
 # Hidden from type checkers, which read the imports above and so find a misspelt name themselves.
 if not TYPE_CHECKING:
@@ -91,6 +93,8 @@ if not TYPE_CHECKING:
             return importlib.import_module("advss_tf.encoders")
         if name not in _MODULE_OF:
             raise AttributeError(_unknown(name))
+        for module in _NEEDED_BY.get(name, ()):
+            importlib.import_module(f"advss_tf.{module}")
         value = getattr(importlib.import_module(f"advss_tf.{_MODULE_OF[name]}"), name)
         globals()[name] = value
         return value

@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 from advss_tf.timing import clock
+from advss_tf.training.robust_model import RobustModel
 from advss_tf.workdir import replacing, write_json
 
 
@@ -60,7 +61,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
         self._metrics: list[Any] | None = None
 
-    def restore(self, model: keras.Model) -> int:
+    def restore(self, model: RobustModel) -> int:
         """Puts the newest checkpoint into the model and its optimizer, and returns the number of steps done.
 
         Call it once, after `compile` and before `fit`; the model's optimizer is built here.
@@ -68,7 +69,7 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             InvalidInput: if the checkpoint does not fit the model, or cannot be read.
         """
-        model.optimizer.build(model.trainable_variables)
+        model.build_optimizer()
         self._manager = self._make_manager(model)
         newest = tf.train.latest_checkpoint(str(self.folder))
         if newest is None:

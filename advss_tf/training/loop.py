@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from advss_tf.training.callbacks import Best, Checkpoint, History, Progress, averaged
+from advss_tf.training.robust_model import RobustModel
 from advss_tf.training.strategy import distributed, is_chief
 
 
@@ -37,7 +38,7 @@ class Trained(NamedTuple):
 
 
 def train(
-    model: keras.Model,
+    model: RobustModel,
     make_dataset: Callable[..., tf.data.Dataset],
     *,
     steps_per_epoch: int,

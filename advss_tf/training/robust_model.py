@@ -205,11 +205,15 @@ class RobustModel(keras.Model):
     # Keras -----------------------------------------------------------------------------------------------------------
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Builds the optimizer, which is all that the constructor left unbuilt.
+        """Builds the optimizer, which is all that the constructor has left unbuilt.
 
         Keras would draw a batch and run a symbolic step, which several workers cannot (keras issue 20585). Variables
         that are first made inside a step of several replicas fail: "You must feed a value for placeholder tensor".
         """
+        self.build_optimizer()
+
+    def build_optimizer(self) -> None:
+        """Makes the optimizer's variables, if the model is compiled and they are not there yet."""
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)

@@ -98,7 +98,7 @@ def test_moving_averages_are_measured_kept_and_picked(digits, tmp_path):
 
 def test_averaged_gives_the_weights_back():
     model = make_model(use_ema=True, ema_momentum=0.5)
-    model.optimizer.build(model.trainable_variables)
+    model.build_optimizer()
     before = model.get_weights()
     with averaged(model):
         inside = model.get_weights()
