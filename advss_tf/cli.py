@@ -61,10 +61,12 @@ def _refusing(main: Callable[[argparse.Namespace], int], args: argparse.Namespac
 
 @contextmanager
 def _quiet_import() -> Iterator[None]:
-    """Keeps TensorFlow's start-up messages off the screen; a level that the user has set stays.
+    """Imports TensorFlow fast and quiet; what the user has set in the environment stays.
 
-    Some are written before any level is read, straight to the error stream, so that is closed while importing.
+    oneDNN's kernels, which TensorFlow leaves off on some processors, nearly halve the time of a step. Some start-up
+    messages are written before any level is read, straight to the error stream, so that is closed while importing.
     """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
         return

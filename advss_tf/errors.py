@@ -20,6 +20,9 @@ class InvalidInput(ValueError):
         received: What came, as `name=value`.
     """
 
+    # Keras wraps what a layer raises into a RuntimeError that repeats the call's arguments, unless it is told not to.
+    _keras_call_info_injected = True
+
     def __init__(self, what: str, *, expected: str, received: str) -> None:
         self.what, self.expected, self.received = what, expected, received
         super().__init__(f"{what} Expected: {expected}. Received: {received}.")

@@ -12,6 +12,8 @@ import inspect
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -76,7 +78,7 @@ TESTED_ELSEWHERE = {
 }
 
 # Methods of Keras' own grammar: the docstring of the class says what they take and give.
-KERAS_GRAMMAR = {"build", "call", "from_config", "get_config"}
+KERAS_GRAMMAR = {"build", "call", "compute_output_shape", "from_config", "get_config"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in MODULES}
@@ -113,7 +115,7 @@ def _imports(path: Path, *, inside: ast.AST | None = None, for_types: bool = Tru
 
 
 def _imported_from(path: Path, node: ast.ImportFrom) -> list[str]:
-    """The modules that `from … import …` names: what is imported, where that is a module, else what it is taken from."""
+    """The modules that `from … import …` names: what is imported, if that is a module, else what it is taken from."""
     base = node.module or ""
     if node.level:
         package = list(path.relative_to(ROOT).parts[:-1])
@@ -180,9 +182,8 @@ def _reached(module: str, *, for_types: bool = False) -> dict[str, str]:
 
 def test_no_modules_import_each_other_in_a_circle():
     for name in PATHS:
-        # A room's door imports the room, and names the door of the room when it says `from . import`.
-        if PATHS[name].name != "__init__.py":
-            assert name not in _reached(name), f"{name} is imported by {_reached(name)[name]}, which it imports"
+        reached = _reached(name)
+        assert name not in reached, f"{name} imports {reached[name]}, which imports {name}"
 
 
 def test_recipes_are_read_without_tensorflow():
@@ -298,7 +299,8 @@ def _functions() -> dict[str, int]:
 
 @EACH_MODULE
 def test_a_file_is_read_in_one_sitting(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_FILE
 
 
 def test_function_bodies_are_short():
@@ -311,8 +313,7 @@ def test_function_bodies_are_short():
 
 @EACH_MODULE
 def test_a_module_says_what_it_holds(path):
-    text = ast.get_docstring(TREES[path])
-    assert text and text.split("\n")[0].rstrip().endswith((".", "?", "!", ":", "…", ";", ",")), text
+    assert ast.get_docstring(TREES[path])
 
 
 @EACH_MODULE
@@ -325,12 +326,12 @@ def test_every_public_class_function_and_method_has_a_docstring(path):
     assert not missing, f"{_shown(path)}: no docstring: {', '.join(missing)}"
 
 
-def _is_public_and_defined_in(module: object, name: str, value: object) -> bool:
+def _is_public_and_defined_in(module: ModuleType, name: str, value: Any) -> bool:
     defined = inspect.isclass(value) or inspect.isfunction(value)
     return defined and not name.startswith("_") and value.__module__ == module.__name__
 
 
-def _own_docstring(value: object) -> str | None:
+def _own_docstring(value: Any) -> str | None:
     # A dataclass and a named tuple without a docstring are given one, their signature, by Python.
     text = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
     return None if text and text.startswith(f"{value.__name__}(") else text

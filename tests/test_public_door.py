@@ -84,7 +84,9 @@ def test_importing_everything_gives_exactly_the_public_names():
 
 
 def test_an_unknown_name_is_refused_and_the_nearest_is_named():
-    with pytest.raises(AttributeError, match=r"module 'advss_tf' has no attribute 'Rotatoin' \(did you mean 'Rotation'"):
+    with pytest.raises(
+        AttributeError, match=r"module 'advss_tf' has no attribute 'Rotatoin' \(did you mean 'Rotation'"
+    ):
         advss.Rotatoin  # noqa: B018
     with pytest.raises(AttributeError, match=r"has no attribute 'zzzzzz'$"):
         advss.zzzzzz  # noqa: B018

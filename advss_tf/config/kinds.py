@@ -81,10 +81,13 @@ class Encoder(Part):
     rules: ClassVar[Rules] = (rules.normalisation_is_whole,)
     kind: str = Field(description="The architecture.")
     mean: Numbers | None = Field(
-        default=None, min_length=1, description="Subtracted inside, per channel; null: nothing."
+        default=None, min_length=1, description="Subtracted inside, per channel; null: ImageNet's, or 0.5 for grey."
     )
     std: Numbers | None = Field(
-        default=None, min_length=1, description="Divided by inside, per channel; null: nothing."
+        default=None, min_length=1, description="Divided by inside, per channel; null: ImageNet's, or 0.5 for grey."
+    )
+    branches: Annotated[tuple[Literal["clean", "adversarial"], ...], Field(strict=False)] = Field(
+        default=(), max_length=2, description="Batch norms of its own for clean and attacked images; []: one for all."
     )
 
 

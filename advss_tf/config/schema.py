@@ -87,9 +87,7 @@ class Evaluate(Part):
     step_size: Step | None = Field(default=None, description="Step; null: 2.5 * epsilon / num_steps.")
     num_restarts: int = Field(default=1, ge=1, description="Random starts of each attack.")
     batch_size: int = Field(default=256, ge=1, description="Images a batch.")
-    limit: int | None = Field(
-        default=None, ge=1, description="Test images used, classes in proportion; null: all."
-    )
+    limit: int | None = Field(default=None, ge=1, description="Test images used, classes in proportion; null: all.")
 
 
 class Export(Part):

@@ -190,8 +190,9 @@ class RecordStore:
         if self._resize is not None:
             image = resize_tensor(image, self._resize)
         hint = f"Images of split {self.name!r} differ in size; `resize=(height, width)` makes them equal."
-        tf.debugging.assert_equal(tf.shape(image), self.image_shape, message=hint)
-        image = tf.ensure_shape(image, self.image_shape)
+        same = tf.debugging.assert_equal(tf.shape(image), self.image_shape, message=hint)
+        with tf.control_dependencies([same] if same is not None else []):  # None when it ran eagerly
+            image = tf.ensure_shape(tf.identity(image), self.image_shape)
         return image, self._checked_label(example[self._label_key]) if self._label_key else tf.constant(-1, tf.int64)
 
     def _checked_label(self, label: tf.Tensor) -> tf.Tensor:

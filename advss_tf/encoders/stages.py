@@ -72,8 +72,8 @@ def layers_through(encoder: keras.Model, mark: str) -> list[keras.layers.Layer]:
 def reset_after(encoder: keras.Model, mark: str) -> keras.Model:
     """A copy of the encoder whose layers after `mark` have fresh weights, as Chen et al. 2020 finetune.
 
-    The layers through `mark` keep their weights and running statistics. The fresh ones are drawn by the encoder's own
-    initialisers, which carry their seeds.
+    The layers through `mark` keep their weights and running statistics. The others start where the encoder itself once
+    started: their initialisers carry its seed.
 
     Raises:
         InvalidInput: if no layer bears the mark.

@@ -56,6 +56,7 @@ class Plan:
 
     @property
     def threat(self) -> Literal["Linf", "L2"]:
+        """The norm as RobustBench writes it."""
         return THREAT_NAMES[self.norm]
 
     @property
@@ -116,12 +117,7 @@ def plan_attempts(
 
 
 class CompiledAttempt:
-    """An attempt on a classifier as one `tf.function` of one shape; epsilon is a tensor, so a sweep traces once.
-
-    Attributes:
-        forward_passes: How many times the classifier was run on a batch since this was made.
-        backward_passes: How many times a gradient by the images was taken.
-    """
+    """An attempt on a classifier as one `tf.function` of one shape; epsilon is a tensor, so a sweep traces once."""
 
     def __init__(self, attempt: Attempt, classifier: Classifier, *, batch_shape: tuple[int, ...]) -> None:
         self.attempt = attempt
@@ -154,10 +150,12 @@ class CompiledAttempt:
 
     @property
     def forward_passes(self) -> int:
+        """How many times the classifier was run on a batch since this was made."""
         return int(self._forward)
 
     @property
     def backward_passes(self) -> int:
+        """How many times a gradient by the images was taken."""
         return int(self._backward)
 
     def _attacked(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> Any:

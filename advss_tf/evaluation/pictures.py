@@ -31,6 +31,7 @@ class Picture:
 
     @property
     def data_uri(self) -> str:
+        """The picture as an address that a page can hold instead of a file."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 

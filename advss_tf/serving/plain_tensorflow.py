@@ -24,6 +24,7 @@ class Blocked(importlib.abc.MetaPathFinder):
     """Makes every import of `advss_tf` fail, wherever it may be installed."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        """Refuses `advss_tf`, and leaves every other module to the finders that follow."""
         if fullname.partition(".")[0] == "advss_tf":
             raise ImportError("advss_tf is blocked in this process")
 
