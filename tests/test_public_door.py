@@ -83,15 +83,18 @@ def test_importing_everything_gives_exactly_the_public_names():
     assert set(space) - {"__builtins__"} == set(advss.__all__)
 
 
-def test_an_unknown_name_is_refused_and_the_nearest_is_named():
-    with pytest.raises(
-        AttributeError, match=r"module 'advss_tf' has no attribute 'Rotatoin' \(did you mean 'Rotation'"
-    ):
-        advss.Rotatoin  # noqa: B018
-    with pytest.raises(AttributeError, match=r"has no attribute 'zzzzzz'$"):
-        advss.zzzzzz  # noqa: B018
-    with pytest.raises(ImportError, match="cannot import name 'Rotatoin'"):
-        exec("from advss_tf import Rotatoin")
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("Rotatoin", r"module 'advss_tf' has no attribute 'Rotatoin' \(did you mean 'Rotation'\?\)$"),
+        ("zzzzzz", r"module 'advss_tf' has no attribute 'zzzzzz'$"),
+    ],
+)
+def test_an_unknown_name_is_refused_and_the_nearest_is_named(name, sentence):
+    with pytest.raises(AttributeError, match=sentence):
+        getattr(advss, name)
+    with pytest.raises(ImportError, match=f"cannot import name '{name}'"):
+        exec(f"from advss_tf import {name}")
 
 
 def test_a_submodule_is_still_imported_by_its_name():

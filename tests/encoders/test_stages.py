@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from advss_tf.encoders import boundary, build_encoder, layers_through, stages
+from advss_tf.encoders import boundary, build_encoder, layers_through, reset_after, stages
 from advss_tf.errors import InvalidInput
 
 
@@ -75,3 +75,14 @@ def test_a_model_without_stages_or_order_is_refused(tiny_encoder):
 
     with pytest.raises(InvalidInput, match="no known order"):
         layers_through(Subclassed(), "stage1")
+
+
+def test_what_comes_after_the_mark_starts_anew_and_the_rest_stays(tiny_encoder):
+    start = {variable.path: variable.numpy() for variable in tiny_encoder.variables}
+    for variable in tiny_encoder.variables:
+        variable.assign(variable + 1.0)
+    fresh = reset_after(tiny_encoder, "stage1")
+    assert [variable.path for variable in fresh.variables] == list(start)
+    for variable in fresh.variables:
+        moved = 0.0 if variable.path.startswith("stage2") else 1.0
+        np.testing.assert_allclose(variable, start[variable.path] + moved, err_msg=variable.path)

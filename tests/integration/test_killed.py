@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from advss_tf.finetune import RobustClassifier
 from advss_tf.workdir import Workdir
 
 RECIPE = """
@@ -30,7 +31,7 @@ finetune:
   train: full
   how: adversarial
   attack: {norm: linf, epsilon: 0.1, num_steps: 2}
-  epochs: 20
+  epochs: 10
   batch_size: 64
   optimizer: {kind: sgd, learning_rate: 0.05, ema_momentum: 0.9}
 checkpoint: {every_seconds: 1.0, every_steps: 7}
@@ -49,7 +50,7 @@ def killed_in(stage, recipe, workdir, rng):
     # TensorBoard's folder is made when the stage's first step begins.
     while process.poll() is None and not (Workdir(workdir).stage(stage) / "tensorboard").is_dir():
         time.sleep(0.05)
-    time.sleep(rng.uniform(0.0, 12.0))
+    time.sleep(rng.uniform(0.0, 8.0))
     process.send_signal(signal.SIGKILL)
     process.wait()
     return Workdir(workdir).finished(stage) is None
@@ -62,11 +63,12 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
     whole = start(recipe, tmp_path / "whole")
     assert whole.wait() == 0, whole.stderr.read()
     rng = random.Random(0)
-    inside = [killed_in(stage, recipe, tmp_path / "cut", rng) for stage in ("pretrain",) * 3 + ("finetune",) * 3]
-    assert sum(inside[:3]) >= 1 and sum(inside[3:]) >= 1, "the kills must have hit both stages"
+    inside = [killed_in(stage, recipe, tmp_path / "cut", rng) for stage in ("pretrain",) * 2 + ("finetune",) * 2]
+    assert sum(inside[:2]) >= 1 and sum(inside[2:]) >= 1, "the kills must have hit both stages"
     last = start(recipe, tmp_path / "cut")
     assert last.wait() == 0, last.stderr.read()
     one, other = (keras.models.load_model(Workdir(tmp_path / name).classifier) for name in ("whole", "cut"))
+    assert isinstance(one, RobustClassifier)
     for ours, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     one, other = (
