@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from advss_tf.evaluation import Record, evaluate, load_model_for_evaluation, write_report
     from advss_tf.finetune import RobustClassifier
     from advss_tf.pretext import Rotation
+    from advss_tf.runner import run
     from advss_tf.serving import export_classifier, export_encoder, verify_export
-    from advss_tf.stages import run
     from advss_tf.training import SGD, AdamW, Batch, Puzzle, RobustModel
     from advss_tf.workdir import Workdir
 
@@ -76,7 +76,7 @@ _NAMES_OF = {
     "finetune": ("RobustClassifier",),
     "pretext": ("Rotation",),
     "serving": ("export_classifier", "export_encoder", "verify_export"),
-    "stages": ("run",),
+    "runner": ("run",),
     "training": ("AdamW", "Batch", "Puzzle", "RobustModel", "SGD"),
     "workdir": ("Workdir",),
 }

@@ -114,11 +114,11 @@ def _train(args: argparse.Namespace) -> int:
     recipe = config.load_recipe(Path(args.config), args.overrides)
     chosen = args.stages.split(",") if args.stages is not None else None
     with _quiet_import():
-        from advss_tf import stages
+        from advss_tf import runner
     from advss_tf.workdir import Workdir
 
     workdir = Workdir(args.workdir)
-    stages.run(recipe, workdir, stages=chosen)
+    runner.run(recipe, workdir, stages=chosen)
     _show_result(workdir)
     return 0
 

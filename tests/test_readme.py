@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import advss_tf as advss
-from advss_tf import cli, stages
+from advss_tf import cli, runner
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -137,14 +137,14 @@ def test_a_recipe_loads_with_its_changes(args):
     flags = cli._train_flags().parse_args(args)
     if flags.config:
         recipe = advss.load_recipe(ROOT / flags.config, flags.overrides)
-        assert stages.planned(recipe, flags.stages.split(",") if flags.stages else None)
+        assert runner.planned(recipe, flags.stages.split(",") if flags.stages else None)
 
 
 def test_the_stages_that_the_text_names_are_those_of_a_run():
     recipe = advss.load_recipe(ROOT / "configs" / "digits.yaml")
-    assert f"({', '.join(stages.planned(recipe))})" in " ".join(LINES)
+    assert f"({', '.join(runner.planned(recipe))})" in " ".join(LINES)
     for names in re.findall(r"--stages=([\w,]+)", "\n".join(LINES)):
-        assert stages.planned(recipe, names.split(",")) == names.split(",")
+        assert runner.planned(recipe, names.split(",")) == names.split(",")
 
 
 # What is named --------------------------------------------------------------------------------------------------------

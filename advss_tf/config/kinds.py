@@ -201,7 +201,7 @@ class RotationTask(Part):
 
     kind: Literal["rotation"] = Field(description="Tell by how many quarter turns the image was rotated.")
     clean_weight: float = Field(
-        default=0.5, ge=0, le=1, description="Weight of the clean loss; the attacked has the rest."
+        default=0.5, ge=0, lt=1, description="Weight of the clean loss; the attacked has the rest."
     )
 
 

@@ -24,8 +24,8 @@ import tensorflow as tf
 
 from advss_tf.attacks import AttackResult, ProjectedGradientDescent
 from advss_tf.encoders import branches, norm_branch
-from advss_tf.errors import InvalidInput
 from advss_tf.randomness import seed_for
+from advss_tf.training.checks import check_images, checked_attack, checked_encoder
 from advss_tf.training.inference import encode, hoisting
 
 Terms: TypeAlias = dict[str, tf.Tensor]
@@ -241,57 +241,6 @@ class RobustModel(keras.Model):
         check_images(images, self.encoder)
         weights = None if weights is None else tf.cast(tf.reshape(weights, (-1,)), tf.float32)
         return Batch(images, labels), weights
-
-
-def checked_encoder(encoder: Any) -> keras.Model:
-    """`encoder`, if it is a built Keras model that takes one batch of images and gives one batch of features.
-
-    Raises:
-        InvalidInput: otherwise.
-    """
-    shapes = [getattr(encoder, name, None) for name in ("input_shape", "output_shape")]
-    ranks = [len(shape) if isinstance(shape, tuple) else None for shape in shapes]
-    if isinstance(encoder, keras.Model) and encoder.built and ranks == [4, 2]:
-        return encoder
-    raise InvalidInput(
-        "`encoder` is not a model of images.",
-        expected="a built Keras model with input (None, height, width, channels) and output (None, features)",
-        received=f"{type(encoder).__name__} with input {shapes[0]} and output {shapes[1]}",
-    )
-
-
-def checked_attack(name: str, attack: Any) -> ProjectedGradientDescent | None:
-    """`attack`, if it is an attack or None.
-
-    Raises:
-        InvalidInput: otherwise.
-    """
-    if attack is None or isinstance(attack, ProjectedGradientDescent):
-        return attack
-    raise InvalidInput(
-        f"`{name}` is not an attack.",
-        expected="an attack such as ProjectedGradientDescent(Linf('8/255')), or None",
-        received=f"{name}={attack!r}",
-    )
-
-
-def check_images(images: Any, encoder: keras.Model) -> None:
-    """Refuses a batch that the encoder cannot take; values are checked when the step runs.
-
-    Raises:
-        InvalidInput: if rank, size or dtype do not fit (when the step is traced).
-        tf.errors.InvalidArgumentError: if a pixel is outside [0, 1] or NaN (when the step runs; not under XLA).
-    """
-    expected = encoder.input_shape[1:]
-    fits = isinstance(images, tf.Tensor) and images.dtype.is_floating and images.shape.rank == 4
-    if not (fits and images.shape[1:].is_compatible_with(expected)):
-        raise InvalidInput(
-            "`images` do not fit the encoder.",
-            expected=f"a float batch of shape (batch, {', '.join(map(str, expected))}) in [0, 1]",
-            received=f"{getattr(images, 'dtype', type(images).__name__)} of shape {getattr(images, 'shape', None)}",
-        )
-    inside = tf.reduce_all((images >= 0) & (images <= 1))
-    tf.debugging.Assert(inside, ["`images` have pixels outside [0, 1] or NaN. Expected: float pixels in [0, 1]."])
 
 
 def _global_size(images: tf.Tensor) -> tf.Tensor:

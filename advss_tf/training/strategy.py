@@ -29,7 +29,8 @@ def get_strategy(kind: str = "auto") -> tf.distribute.Strategy:
             workers, else all GPUs if there are several, else one device.
 
     Raises:
-        InvalidInput: if the kind is not known, or `multi_worker` is asked for without a cluster in `TF_CONFIG`.
+        InvalidInput: if the kind is not known, `multi_worker` is asked for without a cluster in `TF_CONFIG`, or
+            `TF_CONFIG` cannot be read.
     """
     one_of("strategy", kind, STRATEGIES)
     if kind == "auto":
@@ -88,6 +89,13 @@ def distributed(strategy: tf.distribute.Strategy, make_dataset: Callable[..., tf
 
 def _workers() -> int:
     """How many workers the cluster in TF_CONFIG has, or 0 if it is none of several."""
-    tasks = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
+    try:
+        tasks = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(
+            "TF_CONFIG in the environment cannot be read.",
+            expected='JSON such as {"cluster": {"worker": ["host:port", "host:port"]}, "task": {...}}, or no TF_CONFIG',
+            received=str(error),
+        ) from error
     count = len(tasks.get("worker", [])) + len(tasks.get("chief", []))
     return count if count > 1 else 0

@@ -14,7 +14,7 @@ from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import RobustClassifier
 from advss_tf.losses import cross_entropy
-from advss_tf.training import Batch, Puzzle, RobustModel
+from advss_tf.training import Puzzle, RobustModel
 
 ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=3)
 PLAIN = ProjectedGradientDescent(Linf(0.1), num_steps=3, step_size=0.05, random_start=False)
@@ -74,32 +74,6 @@ def test_the_attack_raises_the_loss_that_training_sees(tiny_encoder, tiny_images
     assert attacked["adversarial_loss"] > attacked["clean_loss"] + 0.01
     assert attacked["robust_accuracy"] <= attacked["accuracy"]
     assert 0 < attacked["attack_at_bound"] <= 1
-
-
-def test_trades_starts_its_kl_at_zero_and_climbs_it(tiny_encoder, tiny_images, tiny_labels):
-    model = classifier(tiny_encoder, how="trades", beta=2.0)
-    puzzle = model.pose(Batch(tf.constant(tiny_images), tf.constant(tiny_labels)), tf.constant([0, 0]))
-    context = model.context(puzzle, training=False)
-    np.testing.assert_allclose(model.climb(puzzle.inputs, puzzle, context, training=False), 0.0, atol=1e-6)
-    attacked = ATTACK(lambda inputs: model.climb(inputs, puzzle, context, training=False), puzzle.inputs, [0, 1])
-    terms = model.descend(attacked, puzzle, training=False)
-    assert (terms["kl"] > 0).numpy().all()
-    np.testing.assert_allclose(model.total(terms), terms["clean_loss"] + 2.0 * terms["kl"], rtol=1e-6)
-
-
-def test_only_what_is_asked_for_is_trained(tiny_encoder, tiny_images, tiny_labels):
-    def changed(train):
-        encoder = keras.models.clone_model(tiny_encoder)
-        model = classifier(encoder, train=train)
-        before = {variable.path: variable.numpy() for variable in model.encoder.variables}
-        head = model.head.kernel.numpy()
-        model.fit(tiny_images, tiny_labels, verbose=0)
-        assert np.abs(model.head.kernel.numpy() - head).max() > 0
-        return {v.path.split("/")[0] for v in encoder.variables if not np.array_equal(v.numpy(), before[v.path])}
-
-    assert changed("linear") == set()
-    assert changed("partial") == {"stage2_conv"}
-    assert changed("full") == {"stem_conv", "stem_norm", "stage1_conv", "stage1_norm", "stage2_conv"}
 
 
 def test_metrics_are_exact_with_a_last_batch_that_is_smaller(tiny_encoder, tiny_images, tiny_labels):
@@ -216,27 +190,6 @@ def test_images_that_do_not_fit_are_refused_in_words(images, words, tiny_encoder
     model = classifier(tiny_encoder)
     with pytest.raises((InvalidInput, tf.errors.InvalidArgumentError), match=re.escape(words)):
         model.fit(images, np.zeros(2, np.int64), verbose=0)
-
-
-def test_impossible_models_are_refused(tiny_encoder):
-    weak = ProjectedGradientDescent(Linf(0.1), random_start=False)
-    for make, words in (
-        (lambda: RobustClassifier(tiny_encoder, 1, attack=ATTACK), "`num_classes` is too small"),
-        (lambda: RobustClassifier(tiny_encoder, 3), "`attack` does not go with how='adversarial'"),
-        (lambda: RobustClassifier(tiny_encoder, 3, how="standard", attack=ATTACK), "does not go with how='standard'"),
-        (lambda: RobustClassifier(tiny_encoder, 3, how="trades", attack=weak), "it would never move"),
-        (lambda: RobustClassifier(tiny_encoder, 3, train="head", attack=ATTACK), "`train` is not known"),
-        (lambda: RobustClassifier(tiny_encoder, 3, train="partial", boundary="stage7", attack=ATTACK), "stage7"),
-        (lambda: RobustClassifier(keras.layers.Dense(3), 3, attack=ATTACK), "`encoder` is not a model of images"),
-        (lambda: RobustClassifier(tiny_encoder, 3, attack="pgd"), "`attack` is not an attack"),
-    ):
-        with pytest.raises(InvalidInput, match=re.escape(words)):
-            make()
-
-
-def test_a_classifier_without_labels_is_refused(tiny_encoder, tiny_images):
-    with pytest.raises(InvalidInput, match="A classifier learns from labels"):
-        classifier(tiny_encoder).fit(tiny_images, verbose=0)
 
 
 def test_a_method_without_verbs_says_which_it_lacks(tiny_encoder, tiny_images):

@@ -1,0 +1,62 @@
+"""Seeds from (run seed, step, role), and draws that do not depend on the number of replicas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.randomness import (
+    batch_balanced,
+    batch_normal,
+    batch_uniform,
+    derived_seed,
+    fold,
+    role_number,
+    seed_for,
+)
+
+
+def test_each_of_run_step_and_role_changes_the_seed():
+    seeds = [seed_for(run, step, role) for run in (0, 1) for step in (0, 1, 2) for role in ("attack", "pose")]
+    assert len({tuple(seed.numpy()) for seed in seeds}) == len(seeds)
+    assert seeds[0].shape == (2,) and seeds[0].dtype == tf.int32
+
+
+def test_a_seed_is_the_same_in_graphs_and_from_tensors():
+    traced = tf.function(lambda step: seed_for(3, step, "attack"))
+    np.testing.assert_array_equal(traced(tf.constant(7)), seed_for(3, 7, "attack"))
+    np.testing.assert_array_equal(traced(tf.constant(7, tf.int64)), seed_for(3, 7, "attack"))
+
+
+def test_seeds_stay_what_they_were():
+    """Literals: a change here would change every run that is resumed or repeated."""
+    assert role_number("attack") == 1203776827
+    assert derived_seed(0, "encoder") != derived_seed(1, "encoder")
+    np.testing.assert_array_equal(fold([1, 2], 3), tf.random.fold_in([1, 2], 3, alg="philox"))
+
+
+def test_draws_are_of_their_distributions():
+    uniform = batch_uniform(seed_for(0, 0, "a"), (4000, 3), -1.0, 1.0).numpy()
+    assert uniform.min() >= -1 and uniform.max() < 1 and abs(uniform.mean()) < 0.03
+    normal = batch_normal(seed_for(0, 0, "a"), (4000, 3)).numpy()
+    assert abs(normal.mean()) < 0.03 and abs(normal.std() - 1) < 0.03
+
+
+@pytest.mark.parametrize("size", [8, 10])
+def test_a_balanced_draw_is_balanced(size):
+    counts = np.bincount(batch_balanced(seed_for(0, 0, "turns"), size, 4), minlength=4)
+    assert counts.sum() == size and counts.max() - counts.min() <= 1
+
+
+def test_two_replicas_draw_what_one_draws():
+    seed = seed_for(0, 0, "attack")
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    draws = (
+        lambda rows: batch_uniform(seed, (rows, 3)),
+        lambda rows: batch_normal(seed, (rows, 3)),
+        lambda rows: batch_balanced(seed, rows, 4),
+    )
+    for draw in draws:
+        parts = strategy.experimental_local_results(strategy.run(tf.function(lambda draw=draw: draw(4))))
+        np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), draw(8))

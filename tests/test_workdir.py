@@ -1,0 +1,63 @@
+"""Writing that leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from advss_tf.workdir import Workdir, replacing, replacing_folder, write_json
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with replacing(path) as file:
+        file.write(b"one")
+        assert not path.exists()
+    assert path.read_bytes() == b"one"
+    with pytest.raises(RuntimeError), replacing(path) as file:
+        file.write(b"two")
+        raise RuntimeError
+    assert path.read_bytes() == b"one" and len(list(path.parent.iterdir())) == 1
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder"
+    for text in ("one", "two"):
+        with replacing_folder(path) as fresh:
+            (fresh / "file").write_text(text)
+    with pytest.raises(RuntimeError), replacing_folder(path) as fresh:
+        (fresh / "file").write_text("three")
+        raise RuntimeError
+    assert (path / "file").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_old_folder_comes_back_if_the_exchange_fails(tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+    with replacing_folder(path) as fresh:
+        (fresh / "file").write_text("one")
+    rename = type(path).rename
+
+    def failing(self, target):
+        if self.name.endswith(".partial"):
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(type(path), "rename", failing)
+    with pytest.raises(OSError, match="no"), replacing_folder(path) as fresh:
+        (fresh / "file").write_text("two")
+    assert (path / "file").read_text() == "one"
+
+
+def test_json_refuses_what_json_has_not(tmp_path):
+    assert json.loads(write_json(tmp_path / "a.json", {"x": 1}).read_text()) == {"x": 1}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "b.json", float("nan"))
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_a_stage_is_finished_when_its_result_is_there(tmp_path):
+    workdir = Workdir(tmp_path)
+    assert workdir.finished("pretrain") is None
+    write_json(workdir.done("pretrain"), {"epoch": 3})
+    assert workdir.finished("pretrain") == {"epoch": 3}

@@ -1,0 +1,53 @@
+"""Strategies by name, and each replica's slice of the global batch."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.errors import InvalidInput
+from advss_tf.training.strategy import distributed, get_strategy, is_chief
+
+
+def batches(worker, num_workers):
+    del worker, num_workers
+    return tf.data.Dataset.range(16).batch(8)
+
+
+def test_strategies_by_name(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert get_strategy("single").num_replicas_in_sync == 1
+    assert get_strategy("auto").num_replicas_in_sync == 1
+    assert get_strategy("mirrored").num_replicas_in_sync == len(tf.config.list_logical_devices("CPU")) == 2
+    assert is_chief(get_strategy("mirrored"))
+
+
+def test_impossible_strategies_are_refused(monkeypatch):
+    with pytest.raises(InvalidInput, match=r"`strategy` is not known \(did you mean 'mirrored'"):
+        get_strategy("mirror")
+    alone = {"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(alone))
+    with pytest.raises(InvalidInput, match="`strategy: multi_worker` finds no cluster"):
+        get_strategy("multi_worker")
+    monkeypatch.setenv("TF_CONFIG", "{cluster")
+    with pytest.raises(InvalidInput, match="TF_CONFIG in the environment cannot be read"):
+        get_strategy("auto")
+
+
+def test_each_replica_gets_its_contiguous_slice():
+    strategy = get_strategy("mirrored")
+    first = next(iter(distributed(strategy, batches, 8)))
+    parts = [part.numpy() for part in strategy.experimental_local_results(first)]
+    np.testing.assert_array_equal(parts, [[0, 1, 2, 3], [4, 5, 6, 7]])
+
+
+def test_one_replica_gets_the_batches_as_they_are():
+    assert isinstance(distributed(get_strategy("single"), batches, 7), tf.data.Dataset)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(InvalidInput, match=r"cannot be shared evenly.*a multiple of 2.*batch_size=7"):
+        distributed(get_strategy("mirrored"), batches, 7)
