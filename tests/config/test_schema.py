@@ -124,7 +124,7 @@ WRONG = [
     ("pretrain__epochs", "10", "must be a whole number. Expected: an integer >= 1. Received: epochs='10'."),
     ("pretrain__epoch", 3, "unknown key (did you mean 'epochs'?). Expected: one of ['attack', 'batch_size', 'epochs',"),
     ("pretrain__batch_size", 0, "must be at least 1."),
-    ("pretrain__task__clean_weight", 1.5, "must be at most 1. Expected: a number >= 0 and <= 1. Received:"),
+    ("pretrain__task__clean_weight", 1.5, "must be below 1. Expected: a number >= 0 and < 1. Received:"),
     ("pretrain__attack__epsilon", -0.1, "must not be negative. Expected: a number >= 0 or text such as '8/255'."),
     ("pretrain__attack__epsilon", "8/0", "must be a number. Expected: a number >= 0 or text such as '8/255'."),
     ("pretrain__attack__epsilon", float("nan"), "must be finite."),
