@@ -15,6 +15,7 @@ from advss_tf.randomness import (
     role_number,
     seed_for,
 )
+from advss_tf.training.strategy import get_strategy
 
 
 def test_each_of_run_step_and_role_changes_the_seed():
@@ -51,7 +52,7 @@ def test_a_balanced_draw_is_balanced(size):
 
 def test_two_replicas_draw_what_one_draws():
     seed = seed_for(0, 0, "attack")
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = get_strategy("mirrored")
     draws = (
         lambda rows: batch_uniform(seed, (rows, 3)),
         lambda rows: batch_normal(seed, (rows, 3)),

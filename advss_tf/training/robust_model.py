@@ -212,6 +212,12 @@ class RobustModel(keras.Model):
         """
         self.build_optimizer()
 
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`; a dataset brings its own order, so Keras is not asked to shuffle it."""
+        if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset) and len(args) < 7:
+            kwargs.setdefault("shuffle", False)
+        return super().fit(x, *args, **kwargs)
+
     def build_optimizer(self) -> None:
         """Makes the optimizer's variables, if the model is compiled and they are not there yet."""
         if self.optimizer is not None and not self.optimizer.built:

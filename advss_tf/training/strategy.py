@@ -10,6 +10,7 @@ Synopsis:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +47,7 @@ def get_strategy(kind: str = "auto") -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy()
     if kind == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored(tuple(device.name for device in devices))
     return tf.distribute.get_strategy()
 
 
@@ -85,6 +86,12 @@ def distributed(strategy: tf.distribute.Strategy, make_dataset: Callable[..., tf
         return dataset.rebatch(batch_size // replicas, drop_remainder=True)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """One strategy for the same devices in a process: two would number their reductions alike, and mix them up."""
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def _workers() -> int:

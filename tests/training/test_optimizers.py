@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 from advss_tf.training import SGD, AdamW, Piecewise, cosine
+from advss_tf.training.strategy import get_strategy
 
 
 def two_steps(optimizer, kernel, bias, gradients):
@@ -55,7 +56,7 @@ def test_clip_norm_is_of_the_global_gradient():
 
 
 def test_clip_norm_on_two_replicas_is_that_of_the_sum():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = get_strategy("mirrored")
     with strategy.scope():
         optimizer, weight = SGD(1.0, clip_norm=1.0), keras.Variable(np.zeros((1, 2), np.float32))
         optimizer.build([weight])

@@ -15,6 +15,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.finetune import RobustClassifier
 from advss_tf.losses import cross_entropy
 from advss_tf.training import Puzzle, RobustModel
+from advss_tf.training.strategy import get_strategy
 
 ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=3)
 PLAIN = ProjectedGradientDescent(Linf(0.1), num_steps=3, step_size=0.05, random_start=False)
@@ -126,7 +127,7 @@ def test_two_replicas_end_with_the_weights_of_one(how, tiny_images, tiny_labels)
         return model.get_weights(), history, model.evaluate(data, verbose=0, return_dict=True)
 
     one = trained(tf.distribute.get_strategy())
-    two = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    two = trained(get_strategy("mirrored"))
     for ours, theirs in zip(one[0], two[0], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert one[1].keys() == two[1].keys()
@@ -148,7 +149,7 @@ def test_two_replicas_with_synchronised_batch_norm_are_one(tiny_images, tiny_lab
         return model.get_weights()
 
     one = trained(tf.distribute.get_strategy())
-    two = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    two = trained(get_strategy("mirrored"))
     for ours, theirs in zip(one, two, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
