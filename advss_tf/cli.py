@@ -48,8 +48,7 @@ def _refusing(main: Callable[[argparse.Namespace], int], args: argparse.Namespac
     try:
         return main(args)
     except InvalidInput as refusal:
-        faults = getattr(refusal, "faults", None) or [str(refusal)]
-        print("\n".join(faults), file=sys.stderr)
+        print(refusal, file=sys.stderr)
         return _INVALID
     except OSError as error:
         print(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
@@ -124,16 +123,25 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _show_result(workdir: Any) -> None:
-    from advss_tf.evaluation import Record, result_table
+    from advss_tf.evaluation import Record
     from advss_tf.screen import Screen
 
     screen = Screen()
     if workdir.record.is_file():
-        columns, rows = result_table([Record.load(workdir.record)])
-        screen.table("Accuracy on the test split, with 95 % intervals", columns, rows)
+        _show_record(screen, Record.load(workdir.record))
     page = workdir.report / "index.html"
     if page.is_file():
         screen.say(f"Report: {page}")
+
+
+def _show_record(screen: Any, record: Any) -> None:
+    """The accuracies of one record; what is the same in every row stands in the title, for a narrow terminal."""
+    from advss_tf.evaluation import result_table
+
+    columns, rows = result_table([record])
+    model, data, images = rows[0][:3]
+    title = f"Accuracy of {model} on {data}, {images} images, with 95 % intervals"
+    screen.table(title, columns[3:], [row[3:] for row in rows])
 
 
 # advss-evaluate ------------------------------------------------------------------------------------------------------
@@ -165,7 +173,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         from advss_tf import finetune, pretext  # noqa: F401 - registers the classes that a .keras file may name
         from advss_tf.attacks import pixels
         from advss_tf.data import load_data
-        from advss_tf.evaluation import evaluate, load_model_for_evaluation, result_table
+        from advss_tf.evaluation import evaluate, load_model_for_evaluation
     from advss_tf.screen import Screen
 
     screen = Screen()
@@ -179,8 +187,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         progress=lambda event: screen.say(str(event)),
     )  # fmt: skip
     record.save(args.out)
-    columns, rows = result_table([record])
-    screen.table(f"Accuracy on {data.name} ({args.split}), with 95 % intervals", columns, rows)
+    _show_record(screen, record)
     screen.say(f"Record: {args.out}")
     return 0
 

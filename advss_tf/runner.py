@@ -46,9 +46,11 @@ def run(
     strategy = get_strategy(recipe.strategy)  # before any tensor: a cluster must be joined first
     keras.config.set_dtype_policy(recipe.precision)
     screen = screen or Screen(workdir.log if is_chief(strategy) else None)
-    here = Run(recipe, workdir, assembly.data_of(recipe), strategy, screen)
-    for name in chosen:
-        _stage(here, name)
+    left = _unfinished(chosen, workdir, screen)
+    if left:
+        here = Run(recipe, workdir, assembly.data_of(recipe), strategy, screen)
+        for name in left:
+            _stage(here, name)
     _wait_for_all(strategy)
 
 
@@ -76,9 +78,6 @@ def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[
 
 
 def _stage(here: Run, name: str) -> None:
-    if here.workdir.finished(name) is not None:
-        here.screen.say(f"{name}: finished before")
-        return
     if name not in _SHARED and not is_chief(here.strategy):
         return
     started = time.monotonic()
@@ -86,6 +85,14 @@ def _stage(here: Run, name: str) -> None:
     if is_chief(here.strategy):
         write_json(here.workdir.done(name), {**result, "seconds": round(time.monotonic() - started, 1)})
         here.screen.say(f"{name}: done in {time.monotonic() - started:.0f} s")
+
+
+def _unfinished(names: Sequence[str], workdir: Workdir, screen: Screen) -> list[str]:
+    """The stages that have left no result yet; the others are said to be finished."""
+    for name in names:
+        if workdir.finished(name) is not None:
+            screen.say(f"{name}: finished before")
+    return [name for name in names if workdir.finished(name) is None]
 
 
 def _claim(workdir: Workdir, recipe: config.Recipe) -> None:
