@@ -62,7 +62,7 @@ def _refusing(main: Callable[[argparse.Namespace], int], args: argparse.Namespac
 def _quiet_import() -> Iterator[None]:
     """Imports TensorFlow fast and quiet; what the user has set in the environment stays.
 
-    oneDNN's kernels, which TensorFlow leaves off on some processors, nearly halve the time of a step. Some start-up
+    oneDNN's kernels, which TensorFlow leaves off on some processors, save time (benchmarks/README.md). Some start-up
     messages are written before any level is read, straight to the error stream, so that is closed while importing.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
