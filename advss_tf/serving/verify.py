@@ -95,17 +95,10 @@ def _try_plainly(export: Path, work: Path, deadline: float) -> dict[str, Any]:
 
 
 def _try_cli(export: Path, work: Path, outputs: Mapping[str, np.ndarray], deadline: float) -> float:
-    """Shows and runs `serving_default` with TensorFlow's own tool; how far its numbers are from `outputs`."""
+    """Runs `serving_default` with TensorFlow's own tool, as a server does; how far its numbers are from `outputs`."""
     found = shutil.which("saved_model_cli", path=str(Path(sys.executable).parent))
     tool = [found] if found else [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
     chosen = ["--dir", str(export), "--tag_set", "serve", "--signature_def", "serving_default"]
-    shown = _run([*tool, "show", *chosen], "show the export with saved_model_cli", deadline)
-    if "inputs['images']" not in shown:
-        raise VerificationFailed(
-            "saved_model_cli does not show the input of `serving_default`.",
-            expected="inputs['images']",
-            received=repr(shown[-500:]),
-        )
     files = ["--inputs", f"images={work / 'images.npz'}[images]", "--outdir", str(work / "cli")]
     _run([*tool, "run", *chosen, *files], "run the export with saved_model_cli", deadline)
     numbers = [file for file in (work / "cli").glob("*.npy") if outputs[file.stem].dtype.kind != "S"]
