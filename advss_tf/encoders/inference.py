@@ -15,13 +15,17 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from advss_tf.encoders.normalization import BranchedBatchNormalization, current_branch, norm_branch
+
+# The batch norms of a model as vectors, scale and offset, by the `id` of the layer.
+Folded: TypeAlias = dict[int, tuple[tf.Tensor, tf.Tensor]]
 
 # Onto fewer channels than this a forward convolution is slower than TensorFlow's own gradient (measured on a CPU).
 _FEWEST_CHANNELS_TO_TURN = 8
@@ -86,17 +90,19 @@ def _steps(model: keras.Model) -> list[tuple[Any, Callable[..., Any]]]:
     by_depth = model._nodes_by_depth
     nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
     followers = _sole_followers(nodes, model.outputs)
+    norms = [norm for node in nodes if (norm := _plain_norm(node.operation)) is not None]
+    folded = _scales_and_offsets(list({id(norm): norm for norm in norms}.values()))
     steps: dict[Any, Callable[..., Any]] = {}
     for node in nodes:
         if node in steps:
             continue
         follower = followers.get(node)
         if _is_convolution(node.operation) and follower is not None and _folds(node.operation, follower.operation):
-            steps[node] = _convolution(node.operation, _plain_norm(follower.operation))
+            steps[node] = _convolution(node.operation, _plain_norm(follower.operation), folded)
             # The convolution already returns what the norm would.
             steps[follower] = lambda x, **_: x
         else:
-            steps[node] = _hoisted_operation(node.operation)
+            steps[node] = _hoisted_operation(node.operation, folded)
     return [(node, steps[node]) for node in nodes]
 
 
@@ -112,12 +118,12 @@ def _sole_followers(nodes: list[Any], outputs: list[Any]) -> dict[Any, Any]:
     return {node: found[0] for node, found in single.items() if len(found) == 1 and found[0] is not None}
 
 
-def _hoisted_operation(operation: Any) -> Callable[..., Any]:
+def _hoisted_operation(operation: Any, folded: Folded) -> Callable[..., Any]:
     norm = _plain_norm(operation)
     if norm is not None:
-        return _affine(norm)
+        return _affine(norm, *folded[id(norm)])
     if _is_convolution(operation):
-        return _convolution(operation, None)
+        return _convolution(operation, None, folded)
     if _graph_of(operation) is not None:
         evaluate = _evaluator(operation)
         return lambda x, **_: evaluate(x)
@@ -145,9 +151,8 @@ def _folds(convolution: keras.layers.Conv2D, operation: Any) -> bool:
     return norm.axis in ((-1, 3) if convolution.data_format == "channels_last" else (1, -3))
 
 
-def _affine(norm: keras.layers.BatchNormalization) -> Callable[..., Any]:
+def _affine(norm: keras.layers.BatchNormalization, scale: tf.Tensor, offset: tf.Tensor) -> Callable[..., Any]:
     """The batch norm as one product and one sum, in float32 at least, as Keras computes it."""
-    scale, offset = _scale_and_offset(norm)
 
     def apply(x: Any, **_: Any) -> Any:
         shape = [1] * len(x.shape)
@@ -158,11 +163,13 @@ def _affine(norm: keras.layers.BatchNormalization) -> Callable[..., Any]:
     return apply
 
 
-def _convolution(layer: keras.layers.Conv2D, norm: keras.layers.BatchNormalization | None) -> Callable[..., Any]:
+def _convolution(
+    layer: keras.layers.Conv2D, norm: keras.layers.BatchNormalization | None, folded: Folded
+) -> Callable[..., Any]:
     """The convolution, with the batch norm behind it (None for none) folded into its kernel and bias."""
     kernel, bias = _wide(layer.kernel), _wide(layer.bias) if layer.use_bias else None
     if norm is not None:
-        scale, offset = _scale_and_offset(norm)
+        scale, offset = folded[id(norm)]
         kernel, bias = kernel * scale, offset if bias is None else bias * scale + offset
     kernel = tf.cast(kernel, layer.compute_dtype)
     bias = None if bias is None else tf.cast(bias, layer.compute_dtype)
@@ -195,11 +202,37 @@ def _turning_convolution(kernel: tf.Tensor) -> Callable[[Any], Any]:
     return convolve
 
 
-def _scale_and_offset(norm: keras.layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
-    scale = tf.math.rsqrt(_wide(norm.moving_variance) + norm.epsilon)
-    scale = scale * _wide(norm.gamma) if norm.scale else scale
-    offset = -_wide(norm.moving_mean) * scale
-    return scale, offset + _wide(norm.beta) if norm.center else offset
+def _scales_and_offsets(norms: Sequence[keras.layers.BatchNormalization]) -> Folded:
+    """For each batch norm, by its `id`: the vectors of `scale * x + offset`.
+
+    All channels of one dtype are computed at once, as one long vector: a few operations instead of a few for each
+    layer, which is what tracing, optimizing the graph and starting kernels cost.
+    """
+    found: Folded = {}
+    for double in (False, True):
+        group = [norm for norm in norms if (norm.moving_variance.dtype == "float64") == double]
+        if group:
+            sizes = [int(norm.moving_variance.shape[0]) for norm in group]
+            vectors = (tf.split(vector, sizes) for vector in _joined_scale_and_offset(group, sizes))
+            found |= {id(norm): pair for norm, pair in zip(group, zip(*vectors, strict=True), strict=True)}
+    return found
+
+
+def _joined_scale_and_offset(
+    norms: Sequence[keras.layers.BatchNormalization], sizes: Sequence[int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    dtype = _wide(norms[0].moving_variance).dtype
+    variance = tf.concat([_wide(norm.moving_variance) for norm in norms], 0)
+    epsilon = tf.constant(np.repeat([norm.epsilon for norm in norms], sizes), dtype)
+    scale = tf.math.rsqrt(variance + epsilon)
+    if any(norm.scale for norm in norms):
+        ones = (tf.ones([size], dtype) for size in sizes)
+        scale *= tf.concat([_wide(norm.gamma) if norm.scale else one for norm, one in zip(norms, ones, strict=True)], 0)
+    offset = -tf.concat([_wide(norm.moving_mean) for norm in norms], 0) * scale
+    if any(norm.center for norm in norms):
+        zeros = (tf.zeros([size], dtype) for size in sizes)
+        offset += tf.concat([_wide(norm.beta) if norm.center else z for norm, z in zip(norms, zeros, strict=True)], 0)
+    return scale, offset
 
 
 def _wide(variable: Any) -> tf.Tensor:
