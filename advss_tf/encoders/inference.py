@@ -193,7 +193,7 @@ def _turns(layer: keras.layers.Conv2D) -> bool:
 
 
 def _turning_convolution(kernel: tf.Tensor) -> Callable[[Any], Any]:
-    turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+    turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
 
     @tf.custom_gradient
     def convolve(x: Any) -> Any:
