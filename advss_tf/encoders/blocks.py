@@ -76,7 +76,13 @@ class Blocks:
     def convolution(self, x: Any, filters: int, *, size: int = 3, strides: int = 1, name: str) -> Any:
         """A convolution without bias, padded by `size // 2` on every side."""
         padding = "same"
-        if strides > 1 and size > 1:
+        if strides > 1 and size == 1:
+            # The pixels that a strided 1x1 convolution reads, and then one without strides: the same numbers. oneDNN's
+            # kernel for the weights' gradient of the strided one writes past its buffer where it reads fewer than 16
+            # channels: it crashes or returns wrong gradients (oneDNN issue 6035).
+            x = keras.layers.AveragePooling2D(1, strides, name=f"{name}_subsample")(x)
+            strides = 1
+        elif strides > 1:
             # `same` of TensorFlow pads an even map only below and to the right when it strides, and so shifts every
             # feature half a pixel against the published networks, which pad both sides.
             x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)

@@ -78,6 +78,23 @@ def test_features_stay_float32_under_mixed_precision():
     assert encoder(np.zeros((1, 8, 8, 3), np.float32)).dtype == "float32"
 
 
+@pytest.mark.parametrize("size", [(8, 6), (7, 5)])
+def test_a_strided_one_by_one_convolution_is_one_without_strides_on_fewer_pixels(size):
+    """The same numbers as Keras' strided one, without the kernel that corrupts memory below 16 channels."""
+    images = keras.Input((*size, 3))
+    model = keras.Model(images, Blocks().convolution(images, 4, size=1, strides=2, name="conv"))
+    values = np.random.default_rng(0).random((2, *size, 3), dtype=np.float32)
+    strided = keras.ops.conv(values, model.get_layer("conv").kernel, strides=2, padding="same")
+    np.testing.assert_allclose(model(values), strided, atol=1e-6)
+
+
+@small_networks
+def test_no_network_holds_a_strided_one_by_one_convolution(kind, shape, options, features):
+    convolutions = [layer for layer in build_encoder(kind, shape, **options).layers if hasattr(layer, "kernel_size")]
+    assert convolutions
+    assert not [layer.name for layer in convolutions if layer.kernel_size == (1, 1) and layer.strides != (1, 1)]
+
+
 def test_a_strided_convolution_pads_both_sides():
     images = keras.Input((4, 4, 1))
     model = keras.Model(images, Blocks().convolution(images, 1, strides=2, name="conv"))
