@@ -5,6 +5,7 @@ Synopsis:
     seed = seed_for(run_seed, step, "attack")           # int32 tensor, shape (2,)
     restart_seed = fold(seed, restart)                   # a seed made from a seed
     noise = batch_uniform(seed, (32, 8, 8, 1), -1.0, 1.0)
+    noise = batch_uniform(seed_each(seed, numbers), (32, 8, 8, 1))       # one seed an example: whoever stands beside it
 
 No generator holds a state, so a run that is killed at any step and resumed draws the same numbers. The algorithm is
 named (Philox), so CPU and GPU draw the same numbers; code compiled by XLA draws others, the same at every run. The
@@ -42,8 +43,20 @@ def seed_for(run_seed: Any, step: Any, role: str) -> tf.Tensor:
 
 
 def fold(seed: tf.Tensor, number: Any) -> tf.Tensor:
-    """A new seed from a seed and an integer, such as the number of a restart."""
+    """A new seed from a seed, `(2,)` or one a row, and an integer, such as the number of a restart."""
+    seed = tf.convert_to_tensor(seed)
+    if len(seed.shape) == 2:
+        return tf.map_fn(lambda each: fold(each, number), seed)
     return tf.random.fold_in(seed, tf.cast(number, tf.int32), alg="philox")
+
+
+def seed_each(seed: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    """One seed for each example, from a seed `(2,)` and the examples' numbers `(batch,)`: int32 `(batch, 2)`.
+
+    What is drawn with it for an example does not depend on the other examples of its batch.
+    """
+    numbers = tf.cast(numbers, tf.int32)
+    return tf.stack([tf.fill(tf.shape(numbers), fold(seed, 0)[0]), numbers], axis=1)
 
 
 def derived_seed(run_seed: int, role: str) -> int:
@@ -52,13 +65,13 @@ def derived_seed(run_seed: int, role: str) -> int:
 
 
 def batch_uniform(seed: tf.Tensor, shape: Sequence[Any], minval: Any = 0.0, maxval: Any = 1.0) -> tf.Tensor:
-    """Uniform float32 numbers for a batch; `shape[0]` is the batch of this replica."""
-    return _rows(lambda full: tf.random.stateless_uniform(full, seed, minval, maxval, alg="philox"), shape)
+    """Uniform float32 numbers for a batch; `shape[0]` is the batch of this replica, `seed` `(2,)` or one a row."""
+    return _rows(lambda full, each: tf.random.stateless_uniform(full, each, minval, maxval, alg="philox"), shape, seed)
 
 
 def batch_normal(seed: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Standard normal float32 numbers for a batch; `shape[0]` is the batch of this replica."""
-    return _rows(lambda full: tf.random.stateless_normal(full, seed, alg="philox"), shape)
+    """Standard normal float32 numbers for a batch; `shape[0]` is the batch of this replica, `seed` `(2,)` or one a row."""
+    return _rows(lambda full, each: tf.random.stateless_normal(full, each, alg="philox"), shape, seed)
 
 
 def batch_balanced(seed: tf.Tensor, batch: Any, num_values: int) -> tf.Tensor:
@@ -67,18 +80,22 @@ def batch_balanced(seed: tf.Tensor, batch: Any, num_values: int) -> tf.Tensor:
     Over the global batch each value occurs equally often, up to one.
     """
 
-    def draw(full: Sequence[Any]) -> tf.Tensor:
+    def draw(full: Sequence[Any], one: tf.Tensor) -> tf.Tensor:
         values = tf.range(tf.cast(full[0], tf.int64)) % num_values
-        return tf.random.experimental.stateless_shuffle(values, seed, alg="philox")
+        return tf.random.experimental.stateless_shuffle(values, one, alg="philox")
 
-    return _rows(draw, (batch,))
+    return _rows(draw, (batch,), seed)
 
 
-def _rows(draw: Any, shape: Sequence[Any]) -> tf.Tensor:
+def _rows(draw: Any, shape: Sequence[Any], seed: tf.Tensor) -> tf.Tensor:
+    seed = tf.convert_to_tensor(seed)
+    if len(seed.shape) == 2:
+        spec = tf.TensorSpec(tuple(shape[1:]), tf.float32)
+        return tf.map_fn(lambda each: draw(shape[1:], each), seed, fn_output_signature=spec)
     replica = tf.distribute.get_replica_context()
     count = replica.num_replicas_in_sync if replica is not None else 1
     if count == 1:
-        return draw(shape)
+        return draw(shape, seed)
     local = shape[0]
     first = tf.cast(replica.replica_id_in_sync_group, tf.int32) * local
-    return draw([local * count, *shape[1:]])[first : first + local]
+    return draw([local * count, *shape[1:]], seed)[first : first + local]

@@ -13,6 +13,7 @@ from advss_tf.randomness import (
     derived_seed,
     fold,
     role_number,
+    seed_each,
     seed_for,
 )
 from advss_tf.training.strategy import get_strategy
@@ -61,3 +62,14 @@ def test_two_replicas_draw_what_one_draws():
     for draw in draws:
         parts = strategy.experimental_local_results(strategy.run(tf.function(lambda draw=draw: draw(4))))
         np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), draw(8))
+
+
+@pytest.mark.parametrize("draw", [batch_uniform, batch_normal])
+def test_one_seed_an_example_draws_the_same_whoever_stands_beside_it(draw):
+    seed = seed_for(0, 1, "attack")
+    many = draw(fold(seed_each(seed, tf.range(6)), 3), (6, 4, 2))
+    alone = draw(fold(seed_each(seed, tf.constant([4])), 3), (1, 4, 2))
+    np.testing.assert_array_equal(many[4:5], alone)
+    assert len(np.unique(many)) == 48
+    other = draw(fold(seed_each(fold(seed, 1), tf.range(6)), 3), (6, 4, 2))
+    assert not np.intersect1d(many, other).size
