@@ -70,7 +70,7 @@ def batch_uniform(seed: tf.Tensor, shape: Sequence[Any], minval: Any = 0.0, maxv
 
 
 def batch_normal(seed: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Standard normal float32 numbers for a batch; `shape[0]` is the batch of this replica, `seed` `(2,)` or one a row."""
+    """Standard normal float32 numbers; `shape[0]` is the batch of this replica, `seed` `(2,)` or one a row."""
     return _rows(lambda full, each: tf.random.stateless_normal(full, each, alg="philox"), shape, seed)
 
 
