@@ -157,7 +157,8 @@ def _evaluate_flags() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="digits, a tfds name, an image folder, or a .npz file")
     parser.add_argument("--data_dir", help="where prepared tfds data sets lie")
     parser.add_argument("--split", default="test", choices=("test", "held_out"), help="what is measured")
-    parser.add_argument("--suite", default="quick", help="quick (PGD-20), standard (PGD-20 and PGD-50)")
+    parser.add_argument("--suite", default="quick", help="quick (PGD-20), standard (and PGD-50), full (and AutoAttack)")
+    parser.add_argument("--autoattack", default="standard", metavar="VERSION", help="standard, plus, or rand")
     parser.add_argument("--norm", default="linf", choices=("linf", "l2"), help="norm of the ball")
     parser.add_argument("--epsilons", default="8/255", help="radii in pixels of [0, 1], such as 4/255,8/255")
     parser.add_argument("--num_restarts", type=int, default=1, help="random starts of each attack")
@@ -182,7 +183,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     data = load_data(args.data, seed=args.seed, **({"data_dir": args.data_dir} if args.data_dir else {}))
     record = evaluate(
         model, getattr(data, args.split)(args.batch_size),
-        suite=args.suite, norm=args.norm, epsilons=epsilons, num_restarts=args.num_restarts,
+        suite=args.suite, autoattack_version=args.autoattack, norm=args.norm, epsilons=epsilons,
+        num_restarts=args.num_restarts,
         batch_size=args.batch_size, limit=args.limit, seed=args.seed, model_name=Path(args.model).stem,
         progress=lambda event: screen.say(str(event)),
     )  # fmt: skip

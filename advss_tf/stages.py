@@ -82,7 +82,8 @@ def evaluate_stage(here: Run) -> dict[str, Any]:
     record = evaluate(
         model,
         here.data.test(part.batch_size),
-        suite="standard",
+        suite="full" if part.autoattack else "standard",
+        autoattack_version=part.autoattack or "standard",
         norm=part.norm,
         epsilons=part.epsilons,
         num_steps=part.num_steps,

@@ -86,6 +86,9 @@ class Evaluate(Part):
     )
     step_size: Step | None = Field(default=None, description="Step; null: 2.5 * epsilon / num_steps.")
     num_restarts: int = Field(default=1, ge=1, description="Random starts of each attack.")
+    autoattack: Literal["standard", "plus", "rand"] | None = Field(
+        default=None, description="AutoAttack's version, rand for models that draw random numbers; null: not run."
+    )
     batch_size: int = Field(default=256, ge=1, description="Images a batch.")
     limit: int | None = Field(default=None, ge=1, description="Test images used, classes in proportion; null: all.")
 

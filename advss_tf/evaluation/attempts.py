@@ -1,27 +1,21 @@
-"""Which attacks are run on a model, and one of them as a compiled function.
+"""Which attacks are run on a model: suites of them, AutoAttack among them, or the attacks that are given.
 
 Synopsis:
 
-    plan = plan_attempts("standard", norm="linf", epsilons=("8/255",), num_steps=(20, 50))
-    attempt = CompiledAttempt(plan.attempts[0], classifier, batch_shape=(256, 32, 32, 3))
-    outcome = attempt(images, labels, seed, epsilon=8 / 255)       # one trace, whatever epsilon is
+    plan = plan_attempts("standard", norm="linf", epsilons=("8/255",), num_steps=(20, 50), num_classes=10)
+    [attempt.name for attempt in plan.attempts]       # ["pgd-20", "pgd-50"]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
-import tensorflow as tf
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from advss_tf.attacks import ProjectedGradientDescent, get_threat, pixels
 from advss_tf.errors import InvalidInput, one_of
-from advss_tf.evaluation.models import Classifier
-from advss_tf.losses import cross_entropy
 
-SUITES = ("quick", "standard")
+SUITES = ("quick", "standard", "full")
 # Where the field compares models: RobustBench's CIFAR threat models.
 STANDARD_EPSILON = {"linf": 8 / 255, "l2": 0.5}
 THREAT_NAMES: dict[str, Literal["Linf", "L2"]] = {"linf": "Linf", "l2": "L2"}
@@ -29,11 +23,26 @@ THREAT_NAMES: dict[str, Literal["Linf", "L2"]] = {"linf": "Linf", "l2": "L2"}
 
 @dataclass(frozen=True)
 class Attempt:
-    """One named attack: an example must survive each of its `num_restarts` runs."""
+    """One named attack: an image must survive each of its runs.
+
+    Attributes:
+        name: The attack's name in the record.
+        attack: Called as `attack(goal, {"images": images}, seeds, epsilon=epsilon)`; `seeds` is one seed an image.
+        num_restarts: Number of runs; a targeted attack has one for each target and start.
+        objective: What it climbs, a name of `objectives.OBJECTIVES`.
+        chain: If given, the attempt goes on with the images that the attempts of this chain before it left robust, as
+            AutoAttack's do, and its accuracy is that of the chain so far.
+        pieces: In how many calls one run is cut; between them the images that are fooled are dropped.
+        piece_size: Queries a call, where there are several.
+    """
 
     name: str
     attack: Any
-    num_restarts: int
+    num_restarts: int = 1
+    objective: str = "cross_entropy"
+    chain: str | None = None
+    pieces: int = 1
+    piece_size: int = 0
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -47,12 +56,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is attempted on every image: each attempt at each epsilon."""
+    """What is attempted on every image: each attempt at each epsilon; `autoattack` is the version, where it is run."""
 
     suite: str
     norm: str
     epsilons: tuple[float, ...]
     attempts: tuple[Attempt, ...]
+    autoattack: str | None = None
 
     @property
     def threat(self) -> Literal["Linf", "L2"]:
@@ -65,14 +75,9 @@ class Plan:
         standard = [eps for eps in self.epsilons if abs(eps - STANDARD_EPSILON[self.norm]) < 1e-9]
         return standard[0] if standard else max(self.epsilons)
 
-
-class Outcome(NamedTuple):
-    """What one attack did to a batch: attacked images, predictions and confidences, all with B rows."""
-
-    images: np.ndarray
-    robust: np.ndarray
-    predictions: np.ndarray
-    confidences: np.ndarray
+    def with_autoattack(self, version: str, attempts: Sequence[Attempt]) -> Plan:
+        """The same with AutoAttack's attempts behind those that are there."""
+        return replace(self, attempts=(*self.attempts, *attempts), autoattack=version)
 
 
 def plan_attempts(
@@ -85,7 +90,7 @@ def plan_attempts(
     step_size: float | str | None = None,
     num_restarts: int = 1,
 ) -> Plan:
-    """The attempts of a suite, or of the attacks that are given.
+    """The attempts of a suite, or of the attacks that are given; without AutoAttack's, which depend on the classes.
 
     Raises:
         InvalidInput: if a word is not known, an epsilon is not a number of pixels, or `attacks` are not attacks.
@@ -99,12 +104,6 @@ def plan_attempts(
         norm = _common_norm(named)
         radii = _radii(epsilons if epsilons is not None else [attack.threat.epsilon for attack in named.values()])
         return Plan("attacks", norm, radii, tuple(_attempt(name, a, num_restarts) for name, a in named.items()))
-    if suite == "full":
-        raise InvalidInput(
-            "The suite 'full' (AutoAttack) is not there yet.",
-            expected=f"one of {list(SUITES)}",
-            received="suite='full'",
-        )
     one_of("suite", suite, SUITES)
     one_of("norm", norm, STANDARD_EPSILON)
     radii = _radii(STANDARD_EPSILON[norm] if epsilons is None else epsilons)
@@ -114,87 +113,6 @@ def plan_attempts(
         for count in (counts[:1] if suite == "quick" else counts)
     ]
     return Plan(suite, norm, radii, tuple(_attempt(name, a, num_restarts) for name, a in _named(made).items()))
-
-
-class CompiledAttempt:
-    """An attempt on a classifier as one `tf.function` of one shape; epsilon is a tensor, so a sweep traces once."""
-
-    def __init__(self, attempt: Attempt, classifier: Classifier, *, batch_shape: tuple[int, ...]) -> None:
-        self.attempt = attempt
-        self._classifier = classifier
-        self._forward = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._backward = tf.Variable(0, dtype=tf.int64, trainable=False)
-        signature = [
-            tf.TensorSpec(batch_shape, tf.float32),
-            tf.TensorSpec(batch_shape[:1], tf.int64),
-            tf.TensorSpec((2,), tf.int32),
-            tf.TensorSpec((), tf.float32),
-        ]
-        self._run = tf.function(self._attacked, input_signature=signature)
-
-    def __call__(self, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor, *, epsilon: float) -> Outcome:
-        """Attacks a batch.
-
-        Raises:
-            InvalidInput: if the attack left its ball or the range of pixels; its number would mean nothing.
-        """
-        *outcome, used = self._run(images, labels, seed, np.float32(epsilon))
-        # float32 rounds at 6e-8 a pixel; an attack that breaks its promise does so by far more.
-        if not float(used) <= epsilon * (1 + 1e-4) + 1e-6:
-            raise InvalidInput(
-                f"The attack {self.attempt.name!r} left its ball, or the range of pixels.",
-                expected=f"{self.attempt.attack.threat.norm} distance <= {epsilon:.6g} and pixels in [0, 1]",
-                received=f"distance={float(used):.6g}",
-            )
-        return Outcome(*(part.numpy() for part in outcome))
-
-    @property
-    def forward_passes(self) -> int:
-        """How many times the classifier was run on a batch since this was made."""
-        return int(self._forward)
-
-    @property
-    def backward_passes(self) -> int:
-        """How many times a gradient by the images was taken."""
-        return int(self._backward)
-
-    def _attacked(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> Any:
-        def climb(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-            return cross_entropy(self._logits(inputs["images"]), labels)
-
-        attacked = self.attempt.attack(climb, {"images": images}, seed, epsilon=epsilon)["images"]
-        predictions, confidences = predicted(self._logits(attacked))
-        used = _distance(attacked, images, self.attempt.attack.threat.norm)
-        return attacked, predictions == labels, predictions, confidences, used
-
-    def _logits(self, images: tf.Tensor) -> tf.Tensor:
-        """The classifier, counted where it is run: what happens in the graph's loop is not seen from Python."""
-        self._forward.assign_add(1)
-
-        @tf.custom_gradient
-        def counted(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            def gradient(upstream: tf.Tensor) -> tf.Tensor:
-                self._backward.assign_add(1)
-                return upstream
-
-            return tf.identity(inputs), gradient
-
-        return self._classifier(counted(images))
-
-
-def predicted(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Predicted class (B,) int64 and its probability (B,) float32; class -1 where the logits are not finite."""
-    finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
-    predictions = tf.where(finite, tf.argmax(logits, axis=-1), -1)
-    return predictions, tf.where(finite, tf.reduce_max(tf.nn.softmax(logits), axis=-1), 0.0)
-
-
-def _distance(attacked: tf.Tensor, images: tf.Tensor, norm: str) -> tf.Tensor:
-    """The farthest that an image of the batch was moved; infinite if a pixel left [0, 1] or is not a number."""
-    moved = tf.reshape(attacked - images, (tf.shape(images)[0], -1))
-    lengths = tf.norm(moved, ord=np.inf if norm == "linf" else 2, axis=1)
-    inside = tf.reduce_all((attacked >= 0) & (attacked <= 1))
-    return tf.where(inside, tf.reduce_max(lengths), float("inf"))
 
 
 def _attempt(name: str, attack: Any, num_restarts: int) -> Attempt:
@@ -220,10 +138,11 @@ def _named(attacks: Any) -> dict[str, Any]:
                 received=f"attacks={[_name(attack) for attack in listed]}",
             )
     for name, attack in named.items():
-        if not callable(attack) or not hasattr(attack, "threat") or name in ("clean", "worst"):
+        if not callable(attack) or not hasattr(attack, "threat") or name in ("clean", "worst", "autoattack"):
             raise InvalidInput(
                 f"{name!r} is not an attack.",
-                expected="an object such as ProjectedGradientDescent(Linf('8/255')), not named 'clean' or 'worst'",
+                expected="an object such as ProjectedGradientDescent(Linf('8/255')), "
+                "not named 'clean', 'worst' or 'autoattack'",
                 received=f"{name}={attack!r}",
             )
     if not named:

@@ -7,7 +7,7 @@ Synopsis:
     record.save("record.json")
 
 The model is anything that maps (B, H, W, C) float32 images in [0, 1] to (B, classes) logits; it need not know this
-library. Every image is put to every attack at every epsilon and in every restart.
+library. Every image that is right cleanly is put to every attack at every epsilon, until a run of it succeeds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.errors import InvalidInput
-from advss_tf.evaluation.attempts import Attempt, CompiledAttempt, Plan, plan_attempts, predicted
+from advss_tf.attacks import get_threat
+from advss_tf.errors import InvalidInput, one_of
+from advss_tf.evaluation.attempts import Attempt, Plan, plan_attempts
+from advss_tf.evaluation.autoattack import VERSIONS, autoattack
 from advss_tf.evaluation.batches import Batch, Batches
+from advss_tf.evaluation.compiled import CompiledAttempt
 from advss_tf.evaluation.models import Classifier, architecture_of
+from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.record import CLEAN, WORST, Record
 from advss_tf.evaluation.summary import Cost, make_record
 from advss_tf.evaluation.tally import Tally
-from advss_tf.randomness import fold, seed_for
+from advss_tf.randomness import seed_for
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def evaluate(
     num_steps: Sequence[int] | int = (20, 50),
     step_size: float | str | None = None,
     num_restarts: int = 1,
+    autoattack_version: str = "standard",
     seed: int = 0,
     limit: int | None = None,
     batch_size: int = 256,
@@ -82,15 +87,18 @@ def evaluate(
     """Measures clean accuracy and accuracy under projected gradient descent.
 
     An image counts as robust if it is classified right cleanly and after every restart of an attack; "worst" is that
-    over all attacks of the same epsilon. Random starts come from (`seed`, number of the batch, name of the attack,
-    restart) alone.
+    over all attacks of the same epsilon. What is drawn for an image comes from (`seed`, name of the attack, run, number
+    of the image) alone: the size of the batches changes nothing but rounding.
 
     Args:
         model: A Keras model or any function from (B, H, W, C) float32 images in [0, 1] to (B, classes) logits. Outputs
             that are probabilities are found out, their logarithm is attacked, and the record carries a warning.
         data: A finite, ordered, batched `tf.data.Dataset` of (images, labels), or a pair of arrays: images
             (N, H, W, C) float32 in [0, 1], labels (N,) integers. A dataset is read twice.
-        suite: "quick": clean accuracy and the first of `num_steps`; "standard": all of `num_steps`.
+        suite: "quick": clean accuracy and the first of `num_steps`; "standard": all of `num_steps`; "full": these and
+            AutoAttack, as RobustBench runs it.
+        autoattack_version: AutoAttack's version in the suite "full": "standard", "plus" or "rand" (for models that draw
+            random numbers).
         attacks: Instead of a suite: an attack, a list of attacks or a dict of named attacks, of one norm.
         epsilons: Radii of the balls in pixels of [0, 1], numbers or fractions such as "8/255". Default: 8/255 for
             "linf", 0.5 for "l2", or those of `attacks`. The record's headline is at the default if it is listed, else
@@ -101,7 +109,7 @@ def evaluate(
         num_restarts: Independent starts of each attack.
         seed: The evaluation's seed.
         limit: Evaluate this many images only: the first of each class, in proportion to the classes.
-        batch_size: Images a batch; random starts depend on it.
+        batch_size: Images a batch.
         model_name: The record's `name`; default: the model's own.
         data_info: What is known of the data: a mapping or an object with `name`, `split`, `fingerprint`,
             `class_names`, `training_epsilon`, `training_norm`, each optional. An `ImageData` fits.
@@ -123,9 +131,14 @@ def evaluate(
         step_size=step_size,
         num_restarts=num_restarts,
     )
+    one_of("autoattack_version", autoattack_version, VERSIONS)
     batches = Batches(data, batch_size=batch_size, limit=limit)
     classifier = Classifier(model, next(iter(batches)).images)
     _check_labels(batches.labels, classifier.num_classes)
+    if suite == "full" and attacks is None:
+        threat = get_threat(plan.norm, plan.headline)
+        attempts = autoattack(autoattack_version, threat, num_classes=classifier.num_classes)
+        plan = plan.with_autoattack(autoattack_version, attempts)
     run = _Run(plan, classifier, batches, seed=seed, progress=progress, started=started)
     for number, batch in enumerate(batches):
         run.attack_batch(number, batch)
@@ -161,16 +174,15 @@ class _Run:
         self.tally = Tally(plan)
         self.costs: dict[tuple[str, float], Cost] = {}
         self._images = self._runs = 0
-        shape = (batches.batch_size, *batches.image_shape)
-        self._compiled = [CompiledAttempt(attempt, classifier, batch_shape=shape) for attempt in plan.attempts]
-        self._predict = tf.function(
-            lambda images: predicted(classifier(images)), input_signature=[tf.TensorSpec(shape, tf.float32)]
-        )
+        self._compiled = [
+            CompiledAttempt(attempt, classifier, batch_size=batches.batch_size) for attempt in plan.attempts
+        ]
+        self._predict = tf.function(lambda images: _prediction(classifier(images)))
 
     def attack_batch(self, number: int, batch: Batch) -> None:
         """Puts one batch to everything in the plan."""
         begun = time.perf_counter()
-        predictions, confidences = (part.numpy() for part in self._predict(batch.images))
+        predictions, confidences = (part.numpy() for part in self._predict(tf.constant(batch.images)))
         if np.any(predictions < 0):
             raise InvalidInput(
                 "The model gives numbers that are not finite on clean images.",
@@ -180,34 +192,34 @@ class _Run:
         self._cost(CLEAN, 0.0).seconds += time.perf_counter() - begun
         self._cost(CLEAN, 0.0).forward += batch.num_real
         self.tally.begin(batch, predictions, confidences)
-        self._images += batch.num_real
         for compiled in self._compiled:
             for eps in self._plan.epsilons:
-                self._attack(compiled, eps, number, batch)
+                self._attack(compiled, eps, batch, first=self._images)
+        self._images += batch.num_real
         self.tally.end()
 
-    def _attack(self, compiled: CompiledAttempt, eps: float, number: int, batch: Batch) -> None:
+    def _attack(self, compiled: CompiledAttempt, eps: float, batch: Batch, *, first: int) -> None:
         attempt = compiled.attempt
-        seed = seed_for(self._seed, number, f"evaluate {attempt.name}")
-        for restart in range(attempt.num_restarts):
-            # Nobody left to fool: another restart could change no count.
-            if restart == 0 or self.tally.survivors(attempt.name, eps):
-                self._one_run(compiled, eps, fold(seed, restart), batch)
+        seed = seed_for(self._seed, 0, f"evaluate {attempt.name}")
+        self.tally.start(attempt, eps)
+        for run in range(attempt.num_restarts):
+            rows = self.tally.left(attempt, eps)
+            # Nobody left to fool: another run could change no count.
+            if len(rows):
+                before = time.perf_counter(), compiled.passes_forward, compiled.passes_backward
+                outcome = compiled(batch.images[rows], batch.labels[rows], first + rows, seed, run=run, epsilon=eps)
+                self.tally.add(attempt, eps, rows, outcome)
+                cost = self._cost(attempt.name, eps)
+                cost.seconds += time.perf_counter() - before[0]
+                cost.forward += compiled.passes_forward - before[1]
+                cost.backward += compiled.passes_backward - before[2]
             self._runs += 1
-            self._tell(attempt, eps)
-
-    def _one_run(self, compiled: CompiledAttempt, eps: float, seed: tf.Tensor, batch: Batch) -> None:
-        before = time.perf_counter(), compiled.forward_passes, compiled.backward_passes
-        self.tally.add(compiled.attempt.name, eps, compiled(batch.images, batch.labels, seed, epsilon=eps))
-        cost = self._cost(compiled.attempt.name, eps)
-        cost.seconds += time.perf_counter() - before[0]
-        cost.forward += batch.num_real * (compiled.forward_passes - before[1])
-        cost.backward += batch.num_real * (compiled.backward_passes - before[2])
+            self._tell(attempt, eps, images=first + batch.num_real)
 
     def _cost(self, attack: str, eps: float) -> Cost:
         return self.costs.setdefault((attack, eps), Cost())
 
-    def _tell(self, attempt: Attempt, eps: float) -> None:
+    def _tell(self, attempt: Attempt, eps: float, *, images: int) -> None:
         if self._progress is None:
             return
         restarts = sum(each.num_restarts for each in self._plan.attempts)
@@ -217,7 +229,7 @@ class _Run:
             Progress(
                 attack=attempt.name,
                 eps=eps,
-                images=self._images,
+                images=images,
                 num_images=len(self._batches.labels),
                 clean_acc=float(self.tally.clean().mean()),
                 robust_acc=float(self.tally.robust(WORST, self._plan.headline).mean()),
@@ -225,6 +237,10 @@ class _Run:
                 seconds_left=seconds / self._runs * (total - self._runs),
             )
         )
+
+
+def _prediction(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return predicted(logits), tf.reduce_max(tf.nn.softmax(logits), axis=-1)
 
 
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:

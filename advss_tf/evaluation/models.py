@@ -10,7 +10,8 @@ Synopsis:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from advss_tf.encoders import hoisted
 from advss_tf.errors import InvalidInput
+from advss_tf.training import RobustModel
+from advss_tf.training.inference import hoisting
 
 _PROBABILITY_WARNING = (
     "The model gives probabilities, not logits. Their logarithm was attacked; where a softmax has saturated, its "
@@ -96,13 +100,34 @@ class Classifier:
         self.warnings = (_PROBABILITY_WARNING,) if self.output == "probabilities" else ()
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        outputs = self._raw(images)
+        return self._as_logits(self._raw(images))
+
+    @contextmanager
+    def prepared(self) -> Iterator[Callable[[tf.Tensor], tf.Tensor]]:
+        """Inside the `with`: the same function, with all arithmetic on weights done once, where the model allows it.
+
+        For a loop that calls it many times; up to rounding it gives the same logits.
+        """
+        if isinstance(self._model, RobustModel) and isinstance(self._model.encoder, keras.Model):
+            with hoisting(self._model.encoder):
+                yield self
+        elif isinstance(self._model, keras.Model):
+            function = hoisted(self._model)
+            yield lambda images: self._as_logits(_float32(function(images)))
+        else:
+            yield self
+
+    def _as_logits(self, outputs: tf.Tensor) -> tf.Tensor:
         if self.output == "logits":
             return outputs
         return tf.math.log(tf.maximum(outputs, np.finfo(np.float32).tiny))
 
     def _raw(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.convert_to_tensor(self._model(images, **self._arguments)), tf.float32)
+        return _float32(self._model(images, **self._arguments))
+
+
+def _float32(outputs: Any) -> tf.Tensor:
+    return tf.cast(tf.convert_to_tensor(outputs), tf.float32)
 
 
 def are_probabilities(outputs: np.ndarray) -> bool:

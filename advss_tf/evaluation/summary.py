@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from advss_tf.evaluation.attempts import THREAT_NAMES, Plan
+from advss_tf.evaluation.autoattack import AUTOATTACK
 from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.record import CLEAN, WORST, Record, Result
@@ -73,6 +74,7 @@ def make_record(
         eps=plan.headline,
         clean_acc=results[0].accuracy,
         robust_acc=worst.accuracy,
+        autoattack_acc=_accuracy(results, AUTOATTACK, plan.headline),
         suite=plan.suite,
         seed=seed,
         output=classifier.output,
@@ -114,7 +116,15 @@ def _results(plan: Plan, batches: Batches, tally: Tally, costs: Costs, num_class
         for attempt in plan.attempts:
             more = {"num_restarts": attempt.num_restarts, "parameters": attempt.parameters}
             yield result(attempt.name, eps, tally.robust(attempt.name, eps), threat=plan.threat, **more)
+        if plan.autoattack is not None:
+            version = {"version": plan.autoattack}
+            yield result(AUTOATTACK, eps, tally.robust(AUTOATTACK, eps), threat=plan.threat, parameters=version)
         yield result(WORST, eps, tally.robust(WORST, eps), threat=plan.threat)
+
+
+def _accuracy(results: Sequence[Result], attack: str, eps: float) -> float | None:
+    found = [row.accuracy for row in results if (row.attack, row.eps) == (attack, eps)]
+    return found[0] if found else None
 
 
 def _about_data(batches: Batches, info: Any, num_classes: int) -> dict[str, Any]:

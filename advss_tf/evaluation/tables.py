@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from advss_tf.evaluation.autoattack import AUTOATTACK, MEMBERS
 from advss_tf.evaluation.record import CLEAN, WORST, Record, Result, epsilon_text
 from advss_tf.evaluation.statistics import mean_interval
 
@@ -55,7 +56,7 @@ def distinct_names(records: Sequence[Record]) -> list[str]:
 
 def accuracy_table(records: Sequence[Record], names: Sequence[str]) -> Table:
     """One row per record and epsilon, one column per attack that any record has."""
-    attacks = sorted({attack for record in records for attack in record.attacks}, key=_natural)
+    attacks = sorted({attack for record in records for attack in _judging(record)}, key=_order)
     columns = ("Model", "Data", "Images", "Clean", "ε", *(attack_title(attack) for attack in attacks), "Worst case")
     groups = []
     for record, name in zip(records, names, strict=True):
@@ -71,6 +72,12 @@ def accuracy_table(records: Sequence[Record], names: Sequence[str]) -> Table:
         )
         groups.append(tuple(rows))
     return Table(columns, tuple(groups), shared=4)
+
+
+def _judging(record: Record) -> list[str]:
+    """The attacks with a column: those of AutoAttack, which each saw what the last one left, are one."""
+    members = MEMBERS if AUTOATTACK in record.attacks else ()
+    return [attack for attack in record.attacks if attack not in members]
 
 
 def result_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
@@ -136,8 +143,10 @@ def facts(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def attack_title(attack: str) -> str:
-    """`PGD-20` for `pgd-20`; other names as they are."""
-    return attack.upper() if attack.startswith("pgd-") else attack
+    """`PGD-20` for `pgd-20`, `AutoAttack` for `autoattack`; names that are not known as they are."""
+    titles = {AUTOATTACK: "AutoAttack", "square": "Square"}
+    known = attack.startswith("pgd-") or attack in MEMBERS
+    return titles.get(attack) or (attack.upper() if known else attack)
 
 
 def accuracy_cell(result: Result, *, counts: bool = False, strong: bool = False) -> Cell:
@@ -163,6 +172,11 @@ def _mean_cell(values: Sequence[float], *, strong: bool = False) -> Cell:
     return Cell(f"{100 * mean:.1f} ± {100 * half:.1f} %", "", strong)
 
 
+def _order(attack: str) -> tuple[bool, tuple[str, int]]:
+    """By name and number; AutoAttack, the strongest, last."""
+    return attack == AUTOATTACK, _natural(attack)
+
+
 def _natural(name: str) -> tuple[str, int]:
     """Sorts pgd-20 before pgd-100."""
     number = re.search(r"\d+", name)
@@ -183,5 +197,6 @@ def _training_text(record: Record) -> str:
 
 def _settings(result: Result) -> str:
     settings = {name: value for name, value in result.parameters.items() if value is not None}
-    restarts = f"{result.num_restarts} restart{'s' if result.num_restarts > 1 else ''}"
-    return ", ".join([restarts, *(f"{name} {value}" for name, value in settings.items())])
+    runs = [f"{result.num_restarts} run{'s' if result.num_restarts > 1 else ''}"] if result.num_restarts else []
+    left = f"leaves {result.correct:,} of {result.total:,}"
+    return ", ".join([*runs, *(f"{name} {value}" for name, value in settings.items()), left])

@@ -4,7 +4,8 @@ Synopsis:
 
     tally = Tally(plan, num_classes=10)
     tally.begin(batch, predictions, confidences)
-    tally.add("pgd-20", 8 / 255, outcome)            # once for each attack, epsilon and restart
+    rows = tally.left(attempt, 8 / 255)               # the images of the batch that it has not fooled yet
+    tally.add(attempt, 8 / 255, rows, outcome)        # once for each attack, epsilon and run
     tally.end()
     tally.robust("worst", 8 / 255)                    # (n,) bool
 """
@@ -15,8 +16,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from advss_tf.evaluation.attempts import Outcome, Plan
+from advss_tf.evaluation.attempts import Attempt, Plan
 from advss_tf.evaluation.batches import Batch
+from advss_tf.evaluation.compiled import Outcome
 from advss_tf.evaluation.record import WORST, Examples
 
 MAX_EXAMPLES = 10
@@ -49,19 +51,25 @@ class Tally:
         for name in self._names:
             for eps in self._plan.epsilons:
                 self._robust[name, eps].append(right.copy())
-        self._shown: Outcome | None = None
+        # A batch's images may be a view of the user's own: what is shown of them is written into.
+        self._shown = Outcome(self._images.copy(), right, predictions[rows].copy(), confidences[rows].copy())
 
-    def add(self, name: str, eps: float, outcome: Outcome) -> None:
-        """Adds one run of one attack on the batch that was begun."""
-        count = len(self._images)
-        outcome = Outcome(*(part[:count] for part in outcome))
+    def start(self, attempt: Attempt, eps: float) -> None:
+        """Starts an attempt on the batch: one of a chain goes on with what the one before it left robust."""
+        names = [each.name for each in self._plan.attempts if each.chain == attempt.chain]
+        place = names.index(attempt.name)
+        if attempt.chain is not None and place:
+            self._robust[attempt.name, eps][-1] = self._robust[names[place - 1], eps][-1].copy()
+
+    def left(self, attempt: Attempt, eps: float) -> np.ndarray:
+        """The rows of the batch that an attempt has not fooled yet, ascending."""
+        return np.flatnonzero(self._robust[attempt.name, eps][-1])
+
+    def add(self, attempt: Attempt, eps: float, rows: np.ndarray, outcome: Outcome) -> None:
+        """Adds one run of one attack on some rows of the batch."""
         if eps == self._plan.headline:
-            self._show(outcome)
-        self._robust[name, eps][-1] &= outcome.robust
-
-    def survivors(self, name: str, eps: float) -> int:
-        """How many images of the batch that was begun have survived the runs of this attack so far."""
-        return int(self._robust[name, eps][-1].sum())
+            self._show(rows, outcome)
+        self._robust[attempt.name, eps][-1][rows] &= outcome.robust
 
     def end(self) -> None:
         """Ends the batch: keeps the first image of each class that was not met before."""
@@ -69,7 +77,7 @@ class Tally:
         labels = self._now["labels"]
         rows = [row for row, label in enumerate(labels) if label not in met and label not in labels[:row]]
         rows = rows[: self._max_examples - len(met)]
-        if rows and self._shown is not None:
+        if rows:
             self._drawn.append(
                 {
                     "images": self._images[rows],
@@ -87,10 +95,12 @@ class Tally:
         return np.concatenate(self._clean["predictions"]) == np.concatenate(self._clean["labels"])
 
     def robust(self, name: str, eps: float) -> np.ndarray:
-        """(n,) bool: right cleanly and after every run of an attack at `eps`; "worst" is over all attacks."""
-        if name != WORST:
-            return np.concatenate(self._robust[name, eps])
-        return np.logical_and.reduce([self.robust(each, eps) for each in self._names])
+        """(n,) bool: right cleanly and after every run of an attack at `eps`.
+
+        "worst" is over all attacks, the name of a chain over those of the chain.
+        """
+        members = [each.name for each in self._plan.attempts if name in (WORST, each.chain)] or [name]
+        return np.logical_and.reduce([np.concatenate(self._robust[each, eps]) for each in members])
 
     def examples(self) -> Examples:
         """The images that were kept, and the outcome of every image."""
@@ -98,15 +108,9 @@ class Tally:
         outcomes = {f"outcome_{name}": np.concatenate(values) for name, values in self._clean.items()}
         return Examples(**drawn, **outcomes, outcome_robust=self.robust(WORST, self._plan.headline))
 
-    def _show(self, outcome: Outcome) -> None:
+    def _show(self, rows: np.ndarray, outcome: Outcome) -> None:
         """Keeps for each image the run that fooled the model first, or the last run if none did."""
-        if self._shown is None:
-            self._shown = outcome
-            return
-        right = (self._now["predictions"] == self._now["labels"]) & self._shown.robust
-        self._shown = Outcome(
-            *(
-                np.where(right.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                for new, old in zip(outcome, self._shown, strict=True)
-            )
-        )
+        for row, images, robust, prediction, confidence in zip(rows, *outcome, strict=True):
+            if self._shown.robust[row]:
+                self._shown.images[row], self._shown.robust[row] = images, robust
+                self._shown.predictions[row], self._shown.confidences[row] = prediction, confidence

@@ -141,7 +141,7 @@ WRONG = [
     ("finetune__start", None, "must be text. Expected: text. Received: start=null."),
     ("finetune__train", "ful", "is not known (did you mean 'full'?). Expected: one of ['full', 'linear', 'partial']."),
     ("finetune__optimizer__schedule__milestones", [], "must have at least 1 entries."),
-    ("evaluate", None, "must be a section with keys. Expected: a section with keys of ['batch_size',"),
+    ("evaluate", None, "must be a section with keys. Expected: a section with keys of ['autoattack', 'batch_size',"),
     ("evaluate__epsilons", [], "must have at least 1 entries."),
     ("evaluate__epsilons", "8/255", "must be a list. Expected: a list, each entry a number >= 0 or text such as"),
     ("report__examples", -1, "must not be negative."),

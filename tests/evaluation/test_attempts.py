@@ -59,7 +59,6 @@ def test_the_parameters_that_are_recorded_say_what_was_run():
 @pytest.mark.parametrize(
     "settings,sentence",
     [
-        ({"suite": "full"}, "AutoAttack.* is not there yet"),
         ({"suite": "standart"}, "did you mean 'standard'"),
         ({"norm": "l1"}, "`norm` is not known"),
         ({"epsilons": [0]}, "no ball to attack in"),
@@ -67,7 +66,7 @@ def test_the_parameters_that_are_recorded_say_what_was_run():
         ({"num_restarts": 0}, "`num_restarts` is too small"),
         ({"attacks": []}, "no attack to run"),
         ({"attacks": [3]}, "is not an attack"),
-        ({"attacks": {"worst": ProjectedGradientDescent(Linf(0.1))}}, "not named 'clean' or 'worst'"),
+        ({"attacks": {"worst": ProjectedGradientDescent(Linf(0.1))}}, "not named 'clean', 'worst' or 'autoattack'"),
         ({"attacks": [FastGradient(Linf(0.1)), ProjectedGradientDescent(L2(0.1))]}, "different norms"),
         ({"attacks": [FastGradient(Linf(0.1)), FastGradient(Linf(0.2))]}, "same name"),
     ],

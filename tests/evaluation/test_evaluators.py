@@ -12,7 +12,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import evaluate
 from advss_tf.evaluation.record import Result
 from advss_tf.evaluation.summary import weakness_warnings
-from advss_tf.randomness import fold, seed_for
+from advss_tf.randomness import batch_uniform, fold, seed_each, seed_for
 
 
 class Noise:
@@ -22,7 +22,7 @@ class Noise:
 
     def __call__(self, climb, inputs, seed, *, epsilon=None):
         images = inputs["images"]
-        signs = tf.sign(tf.random.stateless_uniform(images.shape, seed, -1.0, 1.0))
+        signs = tf.sign(batch_uniform(seed, images.shape, -1.0, 1.0))
         return {"images": tf.clip_by_value(images + epsilon * signs, 0.0, 1.0)}
 
 
@@ -58,9 +58,10 @@ def test_the_counts_do_not_depend_on_how_the_images_are_batched(linear):
     assert found[0] == found[1]
 
 
-def test_survivors_are_those_of_a_plain_loop_over_restarts(linear):
-    """Every restart draws from (seed, batch, attack, restart) and one failure is enough."""
-    size, restarts, epsilon, seed = 16, 3, 0.1, 5
+@pytest.mark.parametrize("size", [16, 50])
+def test_survivors_are_those_of_a_plain_loop_over_restarts(linear, size):
+    """Every restart draws from (seed, attack, restart, number of the image), and one failure is enough."""
+    restarts, epsilon, seed = 3, 0.1, 5
     record = evaluate(
         linear,
         (linear.images, linear.labels),
@@ -71,15 +72,12 @@ def test_survivors_are_those_of_a_plain_loop_over_restarts(linear):
         seed=seed,
     )
     robust, survivors_of_first = linear.margins > 0, 0
-    for number in range(4):
-        rows = slice(number * size, (number + 1) * size)
-        for restart in range(restarts):
-            draw = fold(seed_for(seed, number, "evaluate noise"), restart)
-            signs = np.sign(tf.random.stateless_uniform((size, 4, 4, 1), draw, -1.0, 1.0).numpy())
-            attacked = np.clip(linear.images[rows] + epsilon * signs[: len(linear.images[rows])], 0, 1)
-            right = linear(attacked).numpy().argmax(axis=1) == linear.labels[rows]
-            robust[rows] &= right
-            survivors_of_first += int((right & (linear.margins[rows] > 0)).sum()) if restart == 0 else 0
+    for restart in range(restarts):
+        draws = seed_each(fold(seed_for(seed, 0, "evaluate noise"), restart), tf.range(50))
+        signs = np.sign([tf.random.stateless_uniform((4, 4, 1), draw, -1.0, 1.0, alg="philox") for draw in draws])
+        attacked = np.clip(linear.images + epsilon * signs, 0, 1)
+        robust &= linear(attacked).numpy().argmax(axis=1) == linear.labels
+        survivors_of_first += int(robust.sum()) if restart == 0 else 0
     assert record.result("noise").correct == robust.sum()
     assert robust.sum() < survivors_of_first, "the restarts should matter"
     np.testing.assert_array_equal(record.examples.outcome_robust, robust)
@@ -116,10 +114,12 @@ def test_an_attack_is_traced_once_however_many_epsilons_and_batches_there_are(li
 
 
 def test_passes_are_counted_where_they_happen(linear):
+    """An image that is wrong cleanly, or that the first restart has fooled, is not attacked again."""
     record = evaluate(linear, (linear.images, linear.labels), num_steps=6, epsilons=0.01, num_restarts=2, batch_size=30)
-    row = record.result("pgd-6", eps=0.01)
-    assert (row.forward_passes, row.backward_passes) == (14, 12)
-    assert (record.forward_passes, record.backward_passes) == (15, 12)
+    row, share = record.result("pgd-6", eps=0.01), (linear.margins > 0).mean() + linear.robust(0.01, np.inf).mean()
+    assert linear.robust(0.01, np.inf).sum() < (linear.margins > 0).sum() < 50
+    assert (row.forward_passes, row.backward_passes) == pytest.approx((7 * share, 6 * share))
+    assert (record.forward_passes, record.backward_passes) == pytest.approx((1 + 7 * share, 6 * share))
 
 
 def test_counts_of_the_classes_add_up(linear, record):
