@@ -21,7 +21,15 @@ from advss_tf.version import __version__
 
 if TYPE_CHECKING:
     from advss_tf import encoders
-    from advss_tf.attacks import L2, FastGradient, Linf, ProjectedGradientDescent
+    from advss_tf.attacks import (
+        L2,
+        AutoPGD,
+        FastAdaptiveBoundary,
+        FastGradient,
+        Linf,
+        ProjectedGradientDescent,
+        SquareAttack,
+    )
     from advss_tf.config import load_recipe
     from advss_tf.data import ImageData, load_data
     from advss_tf.encoders import load_encoder, norm_branch
@@ -38,7 +46,9 @@ __all__ = [
     "L2",
     "SGD",
     "AdamW",
+    "AutoPGD",
     "Batch",
+    "FastAdaptiveBoundary",
     "FastGradient",
     "ImageData",
     "InvalidInput",
@@ -49,6 +59,7 @@ __all__ = [
     "RobustClassifier",
     "RobustModel",
     "Rotation",
+    "SquareAttack",
     "Workdir",
     "__version__",
     "encoders",
@@ -67,7 +78,15 @@ __all__ = [
 
 # Where each public name lives: the module, and what is taken from it. `encoders` is a module itself.
 _NAMES_OF = {
-    "attacks": ("FastGradient", "L2", "Linf", "ProjectedGradientDescent"),
+    "attacks": (
+        "AutoPGD",
+        "FastAdaptiveBoundary",
+        "FastGradient",
+        "L2",
+        "Linf",
+        "ProjectedGradientDescent",
+        "SquareAttack",
+    ),
     "config": ("load_recipe",),
     "data": ("ImageData", "load_data"),
     "encoders": ("load_encoder", "norm_branch"),
