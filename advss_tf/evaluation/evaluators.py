@@ -26,6 +26,7 @@ from advss_tf.evaluation.attempts import Attempt, Plan, plan_attempts
 from advss_tf.evaluation.autoattack import VERSIONS, autoattack
 from advss_tf.evaluation.batches import Batch, Batches
 from advss_tf.evaluation.compiled import CompiledAttempt
+from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
 from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.record import CLEAN, WORST, Record
@@ -139,6 +140,8 @@ def evaluate(
         threat = get_threat(plan.norm, plan.headline)
         attempts = autoattack(autoattack_version, threat, num_classes=classifier.num_classes)
         plan = plan.with_autoattack(autoattack_version, attempts)
+    look = next(iter(batches))
+    flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
     run = _Run(plan, classifier, batches, seed=seed, progress=progress, started=started)
     for number, batch in enumerate(batches):
         run.attack_batch(number, batch)
@@ -151,6 +154,7 @@ def evaluate(
         name=model_name or architecture_of(model) or "model",
         architecture=architecture_of(model),
         data_info=data_info,
+        flags=flags,
         seed=seed,
         seconds=time.perf_counter() - started,
     )

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ import tensorflow as tf
 from advss_tf.evaluation.attempts import THREAT_NAMES, Plan
 from advss_tf.evaluation.autoattack import AUTOATTACK
 from advss_tf.evaluation.batches import Batches
+from advss_tf.evaluation.flags import result_flags
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.record import CLEAN, WORST, Record, Result
 from advss_tf.evaluation.tally import Tally
@@ -61,10 +61,11 @@ def make_record(
     name: str,
     architecture: str | None,
     data_info: Any,
+    flags: Sequence[str],
     seed: int,
     seconds: float,
 ) -> Record:
-    """The record of a finished evaluation; `data_info` as in `evaluate`."""
+    """The record of a finished evaluation; `data_info` as in `evaluate`, `flags` what was said of the model before."""
     results = tuple(_results(plan, batches, tally, costs, classifier.num_classes))
     worst = next(row for row in results if row.attack == WORST and row.eps == plan.headline)
     return Record(
@@ -79,7 +80,7 @@ def make_record(
         seed=seed,
         output=classifier.output,
         results=results,
-        warnings=(*classifier.warnings, *weakness_warnings(results)),
+        warnings=(*classifier.warnings, *flags, *result_flags(results)),
         versions=_versions(),
         device=_device(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,20 +90,6 @@ def make_record(
         examples=tally.examples(),
         **_about_data(batches, data_info, classifier.num_classes),
     )
-
-
-def weakness_warnings(results: Sequence[Result]) -> tuple[str, ...]:
-    """Signs that an attack was too weak: a larger ball contains the smaller one, so accuracy can only fall in it."""
-    warnings = []
-    for attack in dict.fromkeys(row.attack for row in results if row.attack != CLEAN):
-        rows = sorted((row for row in results if row.attack == attack), key=lambda row: row.eps)
-        for small, large in pairwise(rows):
-            if large.correct > small.correct:
-                warnings.append(
-                    f"{attack} leaves {large.correct} images robust at eps={large.eps:.4g}, but {small.correct} in the "
-                    f"smaller ball of eps={small.eps:.4g}: the attack is too weak, or gradients are masked."
-                )
-    return tuple(warnings)
 
 
 def _results(plan: Plan, batches: Batches, tally: Tally, costs: Costs, num_classes: int) -> Iterator[Result]:

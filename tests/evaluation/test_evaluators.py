@@ -10,8 +10,8 @@ import tensorflow as tf
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import evaluate
+from advss_tf.evaluation.flags import result_flags
 from advss_tf.evaluation.record import Result
-from advss_tf.evaluation.summary import weakness_warnings
 from advss_tf.randomness import batch_uniform, fold, seed_each, seed_for
 
 
@@ -268,9 +268,9 @@ def test_an_accuracy_that_rises_with_the_ball_is_called_weak():
         Result.from_counts("pgd-1", correct, 10, threat="Linf", eps=eps, class_correct=(correct, 0))
         for eps, correct in ((0.1, 5), (0.2, 6), (0.3, 6))
     ]
-    (warning,) = weakness_warnings(rows)
+    (warning,) = result_flags(rows)
     assert "too weak" in warning and "6 images robust at eps=0.2" in warning
-    assert weakness_warnings(rows[1:]) == ()
+    assert result_flags(rows[1:]) == ()
 
 
 def test_given_attacks_are_run_at_other_epsilons_without_another_trace(linear):
