@@ -94,6 +94,7 @@ def evaluate_stage(here: Run) -> dict[str, Any]:
         seed=recipe.seed,
         model_name=recipe.name,
         data_info=_data_info(here),
+        partial=here.workdir.stage("evaluate") / "partial",
         progress=_paced(here.screen),
     )
     record.save(here.workdir.record)

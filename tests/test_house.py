@@ -73,6 +73,7 @@ TESTED_ELSEWHERE = {
     "advss_tf/evaluation/figures.py": "tests/evaluation/test_report.py",
     "advss_tf/evaluation/page.py": "tests/evaluation/test_report.py",
     "advss_tf/evaluation/pictures.py": "tests/evaluation/test_report.py",
+    "advss_tf/evaluation/run.py": "tests/evaluation/test_evaluators.py",
     "advss_tf/evaluation/summary.py": "tests/evaluation/test_evaluators.py",
     "advss_tf/evaluation/svg.py": "tests/evaluation/test_report.py",
     "advss_tf/evaluation/tables.py": "tests/evaluation/test_report.py",

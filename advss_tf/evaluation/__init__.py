@@ -1,20 +1,25 @@
 """Evaluation: how often a classifier is right, cleanly and under attack, and the record and report of it."""
 
-from advss_tf.evaluation.evaluators import Progress, evaluate
+from advss_tf.evaluation.comparison import Comparison, compare
+from advss_tf.evaluation.evaluators import evaluate
 from advss_tf.evaluation.models import ModelInfo, load_model_for_evaluation
 from advss_tf.evaluation.record import Examples, Record, Result
 from advss_tf.evaluation.report import write_report
-from advss_tf.evaluation.statistics import mean_interval, wilson_interval
+from advss_tf.evaluation.run import Progress
+from advss_tf.evaluation.statistics import mcnemar, mean_interval, wilson_interval
 from advss_tf.evaluation.tables import result_table
 
 __all__ = [
+    "Comparison",
     "Examples",
     "ModelInfo",
     "Progress",
     "Record",
     "Result",
+    "compare",
     "evaluate",
     "load_model_for_evaluation",
+    "mcnemar",
     "mean_interval",
     "result_table",
     "wilson_interval",

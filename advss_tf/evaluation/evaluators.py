@@ -12,58 +12,26 @@ library. Every image that is right cleanly is put to every attack at every epsil
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from advss_tf.attacks import get_threat
 from advss_tf.errors import InvalidInput, one_of
-from advss_tf.evaluation.attempts import Attempt, Plan, plan_attempts
+from advss_tf.evaluation.attempts import Plan, plan_attempts
 from advss_tf.evaluation.autoattack import VERSIONS, autoattack
-from advss_tf.evaluation.batches import Batch, Batches
-from advss_tf.evaluation.compiled import CompiledAttempt
+from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
-from advss_tf.evaluation.objectives import predicted
-from advss_tf.evaluation.record import CLEAN, WORST, Record
-from advss_tf.evaluation.summary import Cost, make_record
-from advss_tf.evaluation.tally import Tally
+from advss_tf.evaluation.partial import Partial
+from advss_tf.evaluation.record import Record
+from advss_tf.evaluation.run import Progress, Run
+from advss_tf.evaluation.summary import make_record
 from advss_tf.randomness import seed_for
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where an evaluation stands; given to `progress` after every run of an attack on a batch.
-
-    Attributes:
-        attack: The attack that was run last.
-        eps: The epsilon it was run at.
-        images: Images whose batch has been begun.
-        num_images: All images.
-        clean_acc: Fraction right among `images`.
-        robust_acc: Fraction of `images` that has survived everything at the record's `eps` so far.
-        seconds: Since the evaluation began.
-        seconds_left: As long as the rest takes at the mean pace so far.
-    """
-
-    attack: str
-    eps: float
-    images: int
-    num_images: int
-    clean_acc: float
-    robust_acc: float
-    seconds: float
-    seconds_left: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.images:,}/{self.num_images:,} images, {self.attack} at {self.eps:.4g}: clean {self.clean_acc:.1%}, "
-            f"robust so far {self.robust_acc:.1%}, {self.seconds_left:.0f} s left"
-        )
 
 
 def evaluate(
@@ -83,6 +51,7 @@ def evaluate(
     batch_size: int = 256,
     model_name: str | None = None,
     data_info: Any = None,
+    partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Record:
     """Measures clean accuracy and accuracy under projected gradient descent.
@@ -114,6 +83,8 @@ def evaluate(
         model_name: The record's `name`; default: the model's own.
         data_info: What is known of the data: a mapping or an object with `name`, `split`, `fingerprint`,
             `class_names`, `training_epsilon`, `training_norm`, each optional. An `ImageData` fits.
+        partial: If given, a folder where every finished batch is kept: an evaluation that was killed goes on behind the
+            last of them, with the record of one that was not. It is removed at the end.
         progress: Called with a `Progress` after every run of an attack on a batch.
 
     Returns:
@@ -142,10 +113,19 @@ def evaluate(
         plan = plan.with_autoattack(autoattack_version, attempts)
     look = next(iter(batches))
     flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
-    run = _Run(plan, classifier, batches, seed=seed, progress=progress, started=started)
+    run = Run(plan, classifier, batches, seed=seed, progress=progress, started=started)
+    kept = None
+    if partial is not None:
+        kept = Partial(partial, _described(plan, batches, seed), logits=classifier(look.images[:8]).numpy())
     for number, batch in enumerate(batches):
+        finished = kept.load(number) if kept else None
+        if finished is not None:
+            run.restore(batch, finished)
+            continue
         run.attack_batch(number, batch)
-    return make_record(
+        if kept:
+            kept.save(number, run.last())
+    record = make_record(
         plan,
         batches,
         classifier,
@@ -156,95 +136,24 @@ def evaluate(
         data_info=data_info,
         flags=flags,
         seed=seed,
-        seconds=time.perf_counter() - started,
+        seconds=run.seconds,
     )
+    if kept:
+        kept.remove()
+    return record
 
 
-class _Run:
-    """One evaluation while it goes on."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        classifier: Classifier,
-        batches: Batches,
-        *,
-        seed: int,
-        progress: Callable[[Progress], None] | None,
-        started: float,
-    ) -> None:
-        self._plan, self._classifier, self._batches = plan, classifier, batches
-        self._seed, self._progress, self._started = seed, progress, started
-        self.tally = Tally(plan)
-        self.costs: dict[tuple[str, float], Cost] = {}
-        self._images = self._runs = 0
-        self._compiled = [
-            CompiledAttempt(attempt, classifier, batch_size=batches.batch_size) for attempt in plan.attempts
-        ]
-        self._predict = tf.function(lambda images: _prediction(classifier(images)))
-
-    def attack_batch(self, number: int, batch: Batch) -> None:
-        """Puts one batch to everything in the plan."""
-        begun = time.perf_counter()
-        predictions, confidences = (part.numpy() for part in self._predict(tf.constant(batch.images)))
-        if np.any(predictions < 0):
-            raise InvalidInput(
-                "The model gives numbers that are not finite on clean images.",
-                expected="finite logits",
-                received=f"NaN or infinite logits in batch {number}",
-            )
-        self._cost(CLEAN, 0.0).seconds += time.perf_counter() - begun
-        self._cost(CLEAN, 0.0).forward += batch.num_real
-        self.tally.begin(batch, predictions, confidences)
-        for compiled in self._compiled:
-            for eps in self._plan.epsilons:
-                self._attack(compiled, eps, batch, first=self._images)
-        self._images += batch.num_real
-        self.tally.end()
-
-    def _attack(self, compiled: CompiledAttempt, eps: float, batch: Batch, *, first: int) -> None:
-        attempt = compiled.attempt
-        seed = seed_for(self._seed, 0, f"evaluate {attempt.name}")
-        self.tally.start(attempt, eps)
-        for run in range(attempt.num_restarts):
-            rows = self.tally.left(attempt, eps)
-            # Nobody left to fool: another run could change no count.
-            if len(rows):
-                before = time.perf_counter(), compiled.passes_forward, compiled.passes_backward
-                outcome = compiled(batch.images[rows], batch.labels[rows], first + rows, seed, run=run, epsilon=eps)
-                self.tally.add(attempt, eps, rows, outcome)
-                cost = self._cost(attempt.name, eps)
-                cost.seconds += time.perf_counter() - before[0]
-                cost.forward += compiled.passes_forward - before[1]
-                cost.backward += compiled.passes_backward - before[2]
-            self._runs += 1
-            self._tell(attempt, eps, images=first + batch.num_real)
-
-    def _cost(self, attack: str, eps: float) -> Cost:
-        return self.costs.setdefault((attack, eps), Cost())
-
-    def _tell(self, attempt: Attempt, eps: float, *, images: int) -> None:
-        if self._progress is None:
-            return
-        restarts = sum(each.num_restarts for each in self._plan.attempts)
-        total = len(self._batches) * len(self._plan.epsilons) * restarts
-        seconds = time.perf_counter() - self._started
-        self._progress(
-            Progress(
-                attack=attempt.name,
-                eps=eps,
-                images=images,
-                num_images=len(self._batches.labels),
-                clean_acc=float(self.tally.clean().mean()),
-                robust_acc=float(self.tally.robust(WORST, self._plan.headline).mean()),
-                seconds=seconds,
-                seconds_left=seconds / self._runs * (total - self._runs),
-            )
-        )
-
-
-def _prediction(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return predicted(logits), tf.reduce_max(tf.nn.softmax(logits), axis=-1)
+def _described(plan: Plan, batches: Batches, seed: int) -> dict[str, Any]:
+    """What tells one evaluation from another."""
+    return {
+        "attacks": [[attempt.name, attempt.num_restarts, attempt.parameters] for attempt in plan.attempts],
+        "norm": plan.norm,
+        "epsilons": plan.epsilons,
+        "seed": seed,
+        "batch size": batches.batch_size,
+        "labels": hashlib.sha256(batches.labels.tobytes()).hexdigest(),
+        "images": list(batches.image_shape),
+    }
 
 
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:

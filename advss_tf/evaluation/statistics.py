@@ -4,6 +4,7 @@ Synopsis:
 
     low, high = wilson_interval(correct=45, total=100)     # (0.356, 0.548)
     mean, half_width = mean_interval([0.51, 0.53, 0.52])    # 0.52 ± 0.025
+    p = mcnemar(only_first=12, only_second=3)              # 0.035
 """
 
 from __future__ import annotations
@@ -68,6 +69,32 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
         )
     quantile = float(stats.t.ppf(0.5 + _checked_confidence(confidence) / 2, df=len(values) - 1))
     return float(math.fsum(values) / len(values)), quantile * float(stats.sem(values))
+
+
+def mcnemar(*, only_first: int, only_second: int) -> float:
+    """The two-sided p-value of McNemar's exact test: are two models right equally often on the same images?
+
+    Images on which both are right, or both wrong, say nothing; of the others half would fall to each model by chance
+    (McNemar 1947; the exact form is a sign test).
+
+    Args:
+        only_first: Images on which the first model alone is right.
+        only_second: Images on which the second model alone is right.
+
+    Returns:
+        The probability, in (0, 1], of a split at least as uneven if the models were equally good.
+
+    Raises:
+        InvalidInput: if a count is negative.
+    """
+    if min(only_first, only_second) < 0:
+        raise InvalidInput(
+            "A count of images is negative.",
+            expected="counts >= 0",
+            received=f"only_first={only_first}, only_second={only_second}",
+        )
+    differ = only_first + only_second
+    return float(stats.binomtest(only_first, differ).pvalue) if differ else 1.0
 
 
 def _checked_confidence(confidence: float) -> float:

@@ -39,6 +39,7 @@ class Tally:
         self._robust: dict[tuple[str, float], list[np.ndarray]] = defaultdict(list)
         self._clean: dict[str, list[np.ndarray]] = defaultdict(list)
         self._drawn: list[dict[str, np.ndarray]] = []
+        self._drew = False
 
     def begin(self, batch: Batch, predictions: np.ndarray, confidences: np.ndarray) -> None:
         """Starts a batch with what the model says of its clean images; rows that are not real end here."""
@@ -77,6 +78,7 @@ class Tally:
         labels = self._now["labels"]
         rows = [row for row, label in enumerate(labels) if label not in met and label not in labels[:row]]
         rows = rows[: self._max_examples - len(met)]
+        self._drew = bool(rows)
         if rows:
             self._drawn.append(
                 {
@@ -89,6 +91,24 @@ class Tally:
                     "attacked_confidences": self._shown.confidences[rows],
                 }
             )
+
+    def last(self) -> dict[str, np.ndarray]:
+        """What the batch that was ended left, as arrays by name: for `restore`."""
+        robust = {f"robust/{place}": masks[-1] for place, masks in enumerate(self._robust.values())}
+        clean = {f"clean/{name}": values[-1] for name, values in self._clean.items()}
+        drawn = {f"drawn/{name}": rows for name, rows in self._drawn[-1].items()} if self._drew else {}
+        return {**robust, **clean, **drawn}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Adds a batch that was ended before, from what `last` returned then."""
+        keys = [(name, eps) for name in self._names for eps in self._plan.epsilons]
+        for place, key in enumerate(keys):
+            self._robust[key].append(arrays[f"robust/{place}"])
+        for name in ("labels", "predictions", "confidences"):
+            self._clean[name].append(arrays[f"clean/{name}"])
+        drawn = {name.removeprefix("drawn/"): rows for name, rows in arrays.items() if name.startswith("drawn/")}
+        if drawn:
+            self._drawn.append(drawn)
 
     def clean(self) -> np.ndarray:
         """(n,) bool: right on the clean image."""

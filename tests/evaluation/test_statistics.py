@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from advss_tf.errors import InvalidInput
-from advss_tf.evaluation import mean_interval, wilson_interval
+from advss_tf.evaluation import mcnemar, mean_interval, wilson_interval
 
 Z = 1.959963984540054
 
@@ -54,3 +54,14 @@ def test_the_mean_over_three_seeds_has_the_interval_of_the_t_table():
 def test_one_seed_has_no_interval():
     with pytest.raises(InvalidInput, match="more than one run"):
         mean_interval([0.5])
+
+
+@pytest.mark.parametrize("only_first,only_second,p", [(0, 0, 1.0), (5, 0, 2 / 32), (0, 5, 2 / 32), (3, 1, 10 / 16)])
+def test_mcnemar_by_hand(only_first, only_second, p):
+    """Twice the lower tail of a fair coin: (1 + 4) / 16 for three heads to one tail."""
+    assert mcnemar(only_first=only_first, only_second=only_second) == pytest.approx(p)
+
+
+def test_mcnemar_refuses_negative_counts():
+    with pytest.raises(InvalidInput, match="negative"):
+        mcnemar(only_first=-1, only_second=2)

@@ -1,0 +1,177 @@
+"""An evaluation while it goes on: batch by batch, attack by attack, on the images that are left.
+
+Synopsis:
+
+    run = Run(plan, classifier, batches, seed=0, progress=print, started=time.perf_counter())
+    for number, batch in enumerate(batches):
+        run.attack_batch(number, batch)
+    run.tally, run.costs
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from advss_tf.errors import InvalidInput
+from advss_tf.evaluation.attempts import Attempt, Plan
+from advss_tf.evaluation.batches import Batch, Batches
+from advss_tf.evaluation.compiled import CompiledAttempt
+from advss_tf.evaluation.models import Classifier
+from advss_tf.evaluation.objectives import predicted
+from advss_tf.evaluation.record import CLEAN, WORST
+from advss_tf.evaluation.summary import Cost
+from advss_tf.evaluation.tally import Tally
+from advss_tf.randomness import seed_for
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an evaluation stands; given to `progress` after every run of an attack on a batch.
+
+    Attributes:
+        attack: The attack that was run last.
+        eps: The epsilon it was run at.
+        images: Images whose batch has been begun.
+        num_images: All images.
+        clean_acc: Fraction right among `images`.
+        robust_acc: Fraction of `images` that has survived everything at the record's `eps` so far.
+        seconds: Since the evaluation began.
+        seconds_left: As long as the rest takes at the mean pace so far.
+    """
+
+    attack: str
+    eps: float
+    images: int
+    num_images: int
+    clean_acc: float
+    robust_acc: float
+    seconds: float
+    seconds_left: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.images:,}/{self.num_images:,} images, {self.attack} at {self.eps:.4g}: clean {self.clean_acc:.1%}, "
+            f"robust so far {self.robust_acc:.1%}, {self.seconds_left:.0f} s left"
+        )
+
+
+class Run:
+    """One evaluation while it goes on.
+
+    Args:
+        plan: What every image is put to.
+        classifier: The model.
+        batches: The images.
+        seed: The evaluation's seed.
+        progress: Called with a `Progress` after every run of an attack on a batch.
+        started: When the evaluation began, by `time.perf_counter`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        classifier: Classifier,
+        batches: Batches,
+        *,
+        seed: int,
+        progress: Callable[[Progress], None] | None,
+        started: float,
+    ) -> None:
+        self._plan, self._classifier, self._batches = plan, classifier, batches
+        self._seed, self._progress, self._started = seed, progress, started
+        self.tally = Tally(plan)
+        self.costs: dict[tuple[str, float], Cost] = {}
+        self._images = self._runs = self._restored = 0
+        self._before = 0.0
+        self._compiled = [
+            CompiledAttempt(attempt, classifier, batch_size=batches.batch_size) for attempt in plan.attempts
+        ]
+        self._predict = tf.function(lambda images: _prediction(classifier(images)))
+
+    def attack_batch(self, number: int, batch: Batch) -> None:
+        """Puts one batch to everything in the plan."""
+        begun = time.perf_counter()
+        predictions, confidences = (part.numpy() for part in self._predict(tf.constant(batch.images)))
+        if np.any(predictions < 0):
+            raise InvalidInput(
+                "The model gives numbers that are not finite on clean images.",
+                expected="finite logits",
+                received=f"NaN or infinite logits in batch {number}",
+            )
+        self._cost(CLEAN, 0.0).seconds += time.perf_counter() - begun
+        self._cost(CLEAN, 0.0).forward += batch.num_real
+        self.tally.begin(batch, predictions, confidences)
+        for compiled in self._compiled:
+            for eps in self._plan.epsilons:
+                self._attack(compiled, eps, batch, first=self._images)
+        self._images += batch.num_real
+        self.tally.end()
+
+    @property
+    def seconds(self) -> float:
+        """Of this process, and of those before it that were killed."""
+        return self._before + time.perf_counter() - self._started
+
+    def last(self) -> dict[str, np.ndarray]:
+        """What is to be kept of the batch that was attacked last."""
+        keys = [(CLEAN, 0.0), *((a.name, eps) for a in self._plan.attempts for eps in self._plan.epsilons)]
+        costs = np.array([astuple(self._cost(*key)) for key in keys])
+        return {**self.tally.last(), "costs": costs, "seconds": np.array(self.seconds)}
+
+    def restore(self, batch: Batch, arrays: dict[str, np.ndarray]) -> None:
+        """Takes a batch for attacked that was kept by `last`."""
+        keys = [(CLEAN, 0.0), *((a.name, eps) for a in self._plan.attempts for eps in self._plan.epsilons)]
+        self.costs = {key: Cost(*map(float, row)) for key, row in zip(keys, arrays["costs"], strict=True)}
+        self._before = float(arrays["seconds"])
+        self.tally.restore(arrays)
+        self._images += batch.num_real
+        self._restored += sum(attempt.num_restarts for attempt in self._plan.attempts) * len(self._plan.epsilons)
+
+    def _attack(self, compiled: CompiledAttempt, eps: float, batch: Batch, *, first: int) -> None:
+        attempt = compiled.attempt
+        seed = seed_for(self._seed, 0, f"evaluate {attempt.name}")
+        self.tally.start(attempt, eps)
+        for run in range(attempt.num_restarts):
+            rows = self.tally.left(attempt, eps)
+            # Nobody left to fool: another run could change no count.
+            if len(rows):
+                before = time.perf_counter(), compiled.passes_forward, compiled.passes_backward
+                outcome = compiled(batch.images[rows], batch.labels[rows], first + rows, seed, run=run, epsilon=eps)
+                self.tally.add(attempt, eps, rows, outcome)
+                cost = self._cost(attempt.name, eps)
+                cost.seconds += time.perf_counter() - before[0]
+                cost.forward += compiled.passes_forward - before[1]
+                cost.backward += compiled.passes_backward - before[2]
+            self._runs += 1
+            self._tell(attempt, eps, images=first + batch.num_real)
+
+    def _cost(self, attack: str, eps: float) -> Cost:
+        return self.costs.setdefault((attack, eps), Cost())
+
+    def _tell(self, attempt: Attempt, eps: float, *, images: int) -> None:
+        if self._progress is None:
+            return
+        restarts = sum(each.num_restarts for each in self._plan.attempts)
+        total = len(self._batches) * len(self._plan.epsilons) * restarts
+        seconds = time.perf_counter() - self._started
+        self._progress(
+            Progress(
+                attack=attempt.name,
+                eps=eps,
+                images=images,
+                num_images=len(self._batches.labels),
+                clean_acc=float(self.tally.clean().mean()),
+                robust_acc=float(self.tally.robust(WORST, self._plan.headline).mean()),
+                seconds=seconds,
+                seconds_left=seconds / self._runs * (total - self._restored - self._runs),
+            )
+        )
+
+
+def _prediction(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return predicted(logits), tf.reduce_max(tf.nn.softmax(logits), axis=-1)

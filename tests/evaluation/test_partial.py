@@ -1,0 +1,55 @@
+"""An evaluation that is killed goes on behind its last finished batch, and ends with the same record."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advss_tf.errors import InvalidInput
+from advss_tf.evaluation import evaluate
+from advss_tf.evaluation.partial import Partial
+
+LOGITS = np.array([[0.5, -1.0]], np.float32)
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def run(linear, **more):
+    images, labels = linear.images, linear.labels
+    return evaluate(linear, (images, labels), num_steps=4, epsilons=(0.02, 0.05), num_restarts=2, batch_size=20, **more)
+
+
+@pytest.mark.parametrize("moment", [1, 5, 9, 11])
+def test_a_killed_evaluation_ends_with_the_record_of_one_that_was_not(linear, tmp_path, moment):
+    told = []
+
+    def kill(event):
+        told.append(event)
+        if len(told) == moment:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(linear, partial=tmp_path / "partial", progress=kill)
+    attacked_before = (moment - 1) // 4
+    again = []
+    record = run(linear, partial=tmp_path / "partial", progress=again.append)
+    assert len(again) == (3 - attacked_before) * 4
+    assert again[-1].seconds_left == 0.0
+    whole = run(linear)
+    assert [row.correct for row in record.results] == [row.correct for row in whole.results]
+    assert [row.forward_passes for row in record.results] == [row.forward_passes for row in whole.results]
+    assert record.examples == whole.examples
+    assert not (tmp_path / "partial").exists()
+
+
+def test_batches_of_another_evaluation_or_model_are_refused(linear, tmp_path):
+    Partial(tmp_path, {"suite": "quick", "seed": 0}, logits=LOGITS).save(0, {"a": np.arange(3)})
+    same = Partial(tmp_path, {"suite": "quick", "seed": 0}, logits=LOGITS + 1e-4)
+    np.testing.assert_array_equal(same.load(0)["a"], np.arange(3))
+    assert same.load(1) is None
+    with pytest.raises(InvalidInput, match="Received: other seed"):
+        Partial(tmp_path, {"suite": "quick", "seed": 1}, logits=LOGITS)
+    with pytest.raises(InvalidInput, match="the model's logits"):
+        Partial(tmp_path, {"suite": "quick", "seed": 0}, logits=LOGITS + 1)
