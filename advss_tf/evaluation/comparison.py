@@ -12,7 +12,9 @@ Each image is put to both models, so the images on which they differ say more th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.record import Record, epsilon_text
@@ -54,26 +56,28 @@ class Comparison:
         )
 
 
+def comparisons(records: Sequence[Record]) -> list[Comparison]:
+    """Every pair of records that can be compared, in order.
+
+    Records that share a name are runs of one recipe and are left out: how those differ, an interval over runs shows.
+    """
+    names = [record.name for record in records]
+    alone = [record for record in records if names.count(record.name) == 1]
+    return [compare(one, other) for one, other in combinations(alone, 2) if _differs_in(one, other) is None]
+
+
 def compare(first: Record, second: Record) -> Comparison:
     """Compares two records image by image, under all attacks at their `eps`.
 
     Raises:
         InvalidInput: if they are not of the same images and ball, or lack the outcome of every image.
     """
-    for name in ("images_fingerprint", "threat", "suite"):
-        ours, theirs = getattr(first, name), getattr(second, name)
-        if ours != theirs:
-            raise InvalidInput(
-                "The two records cannot be compared image by image.",
-                expected="the same images, norm, epsilon and suite in both",
-                received=f"{name}={ours!r} and {theirs!r}",
-            )
-    if not math.isclose(first.eps, second.eps, abs_tol=1e-9) or first.examples is None or second.examples is None:
+    differs = _differs_in(first, second)
+    if differs is not None or first.examples is None or second.examples is None:
         raise InvalidInput(
             "The two records cannot be compared image by image.",
-            expected="the same epsilon, and the examples file beside each record",
-            received=f"eps={first.eps:g} and {second.eps:g}, examples="
-            f"{first.examples is not None} and {second.examples is not None}",
+            expected="the same images, norm, epsilon and suite, and the examples file beside each record",
+            received=differs or "no examples",
         )
     ours, theirs = first.examples.outcome_robust, second.examples.outcome_robust
     only_first, only_second = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
@@ -86,3 +90,16 @@ def compare(first: Record, second: Record) -> Comparison:
         p_value=mcnemar(only_first=only_first, only_second=only_second),
         ball=f"{first.threat} {epsilon_text(first.eps, first.threat)}",
     )
+
+
+def _differs_in(first: Record, second: Record) -> str | None:
+    """What keeps two records from being compared, as `name=one and other`; None if nothing does."""
+    for name in ("images_fingerprint", "threat", "suite"):
+        ours, theirs = getattr(first, name), getattr(second, name)
+        if ours != theirs:
+            return f"{name}={ours!r} and {theirs!r}"
+    if not math.isclose(first.eps, second.eps, abs_tol=1e-9):
+        return f"eps={first.eps:g} and {second.eps:g}"
+    if first.examples is None or second.examples is None:
+        return f"examples={first.examples is not None} and {second.examples is not None}"
+    return None

@@ -15,6 +15,7 @@ from importlib import resources
 from string import Template
 
 from advss_tf.evaluation import figures
+from advss_tf.evaluation.comparison import comparisons
 from advss_tf.evaluation.pictures import ExamplePictures, Picture, example_pictures
 from advss_tf.evaluation.record import CLEAN, WORST, Record, Result, epsilon_text
 from advss_tf.evaluation.svg import css_variables
@@ -100,6 +101,9 @@ def _results(records: Sequence[Record], names: Sequence[str]) -> Iterator[str]:
     if runs is not None:
         yield '<h3>Over runs</h3><p class="note">Mean and 95 % t-interval over records of the same name.</p>'
         yield _table(runs, text_columns=1)
+    pairs = comparisons(records)
+    if pairs:
+        yield f"<h3>Pairs, image by image</h3><ul>{''.join(f'<li>{_text(str(pair))}</li>' for pair in pairs)}</ul>"
     yield "</section>"
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import figures
+from advss_tf.evaluation.comparison import comparisons
 from advss_tf.evaluation.page import html_page, lead
 from advss_tf.evaluation.pictures import ExamplePictures, example_pictures
 from advss_tf.evaluation.record import Record
@@ -116,6 +117,11 @@ def _markdown(
     if runs is not None:
         yield "### Over runs\n\nMean and 95 % t-interval over records of the same name.\n"
         yield from _table(runs)
+    pairs = comparisons(records)
+    if pairs:
+        yield "### Pairs, image by image\n"
+        yield from (f"- {escape_markdown(str(pair))}" for pair in pairs)
+        yield ""
     yield from _curves(records, names, histories, files)
     for number, (record, name) in enumerate(zip(records, names, strict=True), 1):
         yield from _examples(example_pictures(record, max_examples=max_examples), name, number, files)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from advss_tf.errors import InvalidInput
-from advss_tf.evaluation import compare, evaluate
+from advss_tf.evaluation import compare, evaluate, write_report
+from advss_tf.evaluation.comparison import comparisons
 
 
 def with_outcome(record, name, robust):
@@ -37,11 +38,22 @@ def test_a_difference_that_chance_makes_is_not_called_one(record):
     assert str(found).startswith("No difference in robustness between one and other is shown")
 
 
+def test_a_report_compares_every_pair_but_not_the_runs_of_one_recipe(record, tmp_path):
+    strong = with_outcome(record, "strong", [True] * 32 + [False] * 18)
+    weak = with_outcome(record, "weak", [True] * 20 + [False] * 30)
+    sentence = "strong is more robust than weak: it alone holds 12 images"
+    assert [str(pair)[: len(sentence)] for pair in comparisons([weak, strong])] == [sentence]
+    assert comparisons([weak, weak, strong, strong]) == []
+    for text in (write_report([weak, strong], tmp_path), tmp_path / "report.md"):
+        assert sentence in text.read_text()
+    assert "Pairs" not in write_report([weak, weak, strong, strong], tmp_path).read_text()
+
+
 def test_records_of_other_images_or_balls_are_refused(linear, record):
     fewer = evaluate(linear, (linear.images[:40], linear.labels[:40]), num_steps=5, epsilons=(0.02, "8/255"))
     with pytest.raises(InvalidInput, match="images_fingerprint"):
         compare(record, fewer)
-    with pytest.raises(InvalidInput, match="eps=0.0313725 and 0.02"):
+    with pytest.raises(InvalidInput, match=r"eps=0\.0313725 and 0\.02"):
         compare(record, record.model_copy(update={"eps": 0.02}))
     with pytest.raises(InvalidInput, match="examples=True and False"):
         compare(record, record.model_copy(update={"examples": None}))
