@@ -106,7 +106,7 @@ def zoom_blur(pixels: tf.Tensor, draws: Draws, end: float) -> tf.Tensor:
     single = tf.cast(pixels, tf.float32)
     exact = tf.cast(single, tf.float64)
     factors = np.arange(1, end, 0.01)
-    maps = [tf.constant([zoom_matrix(size, factor) for factor in factors]) for size in (height, width)]
+    maps = [np.stack([zoom_matrix(size, factor) for factor in factors]) for size in (height, width)]
 
     def add(total: tf.Tensor, both: list[tf.Tensor]) -> tf.Tensor:
         return total + tf.cast(along(exact, *both), tf.float32)

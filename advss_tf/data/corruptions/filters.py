@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601, the weights of OpenCV's grey
+
 
 def divided(values: tf.Tensor, by: float) -> tf.Tensor:
     """`values / by` for a positive `by`, to the last bit.
 
     In a graph TensorFlow turns a division by a constant into a product with its reciprocal, which is another number:
-    the k / 255 · 255 of a twelfth of the grey levels k is then truncated to k - 1. It does not see that this divisor
+    k / 255 · 255 is then truncated to k - 1 for 24 of the 256 grey levels k. It does not see that this divisor
     is constant.
     """
     return values / tf.maximum(-tf.abs(values), tf.constant(by, values.dtype))

@@ -117,4 +117,4 @@ def _graph(
     signature = [((None, *image_shape), tf.float32), ((2,), tf.int32), ((), tf.int32)]
     signature += [((None, None, None, 3), tf.float64)] * has_photographs
     with tf.init_scope():  # the graph outlives the one that a caller may be tracing
-        return tf.function(run).get_concrete_function(*(tf.TensorSpec(*each) for each in signature))
+        return tf.function(run, autograph=False).get_concrete_function(*(tf.TensorSpec(*each) for each in signature))

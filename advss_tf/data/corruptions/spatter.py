@@ -17,10 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from advss_tf.data.corruptions.draws import Draws
-from advss_tf.data.corruptions.filters import gaussian
+from advss_tf.data.corruptions.filters import LUMA, gaussian
 
 WATER, MUD = (175, 238, 238), (63, 42, 20)  # RGB; in a grey image 219.16 and 45.8, their luma
-_LUMA = (0.299, 0.587, 0.114)
 _EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 _FAR = 20  # no distance counts for more
 # The lengths of a step along an axis, along a diagonal, and of a knight's move, in OpenCV's 16 binary digits.
@@ -48,7 +47,7 @@ def spatter(pixels: tf.Tensor, draws: Draws, parameters: tuple) -> tf.Tensor:
 
 
 def _colour(colour: tuple[int, int, int], channels: int) -> np.ndarray:
-    return np.array(colour) / 255 if channels == 3 else np.array([np.dot(colour, _LUMA) / 255])
+    return np.array(colour) / 255 if channels == 3 else np.array([np.dot(colour, LUMA) / 255])
 
 
 def shaded(liquid: tf.Tensor) -> tf.Tensor:

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from advss_tf.data.checks import check_range
 from advss_tf.data.corruptions.draws import Draws
-from advss_tf.data.corruptions.filters import along, divided, motion_blurred, zoom_matrix
+from advss_tf.data.corruptions.filters import LUMA, along, divided, motion_blurred, zoom_matrix
 from advss_tf.data.corruptions.plasma import plasma_fractal, plasma_side
 from advss_tf.data.corruptions.spatter import spatter
 from advss_tf.errors import InvalidInput
@@ -49,7 +50,6 @@ PARAMETERS: dict[str, tuple] = {
     ),
 }
 
-LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601, the weights of OpenCV's grey
 _ICE = np.array([0.82, 0.91, 1.0])  # the tint of generated frost
 _FROST_DECAY = 1.8
 
@@ -150,6 +150,8 @@ def checked_photographs(frost_images: Any, *, height: int, width: int) -> tf.Ten
             expected="uint8 in [0, 255], or floats in [0, 1]",
             received=f"dtype={dtype.name}",
         )
+    if dtype != tf.uint8 and hasattr(photographs, "numpy"):  # in a graph there are no values to look at
+        check_range(photographs.numpy(), "frost_images")
     photographs = tf.cast(photographs, tf.float64)
     return photographs if dtype == tf.uint8 else tf.round(photographs * 255)
 
