@@ -160,6 +160,8 @@ def torch(settings: Settings) -> Iterator[Row]:
             yield Row("torch", name, "ours", "PyTorch", note="no environment with PyTorch: see --torch-python")
             continue
         forms = {f"ours, {label}": _ours_worker(name, settings, label) for label in ("oneDNN on", "oneDNN off")}
+        if _has_bfloat16(settings):
+            forms["ours, bfloat16"] = _ours_worker(name, settings, "oneDNN on", policy="mixed_bfloat16")
         theirs = _torch_workers(network, settings)
         counts = {worker.facts["weights"] for worker in (*forms.values(), *theirs.values())}
         times = _in_turns(forms | theirs, settings)
@@ -272,14 +274,19 @@ def _fastest(times: dict[str, list[Seconds]], labels: Sequence[str] | dict[str, 
     return min(labels, key=lambda label: sum(seconds.wall for seconds in times[label]))
 
 
-def _ours_worker(name: str, settings: Settings, label: str) -> Worker:
-    command = [sys.executable, "-m", "benchmarks.tensorflow_step", name, "--num-steps", str(settings.num_steps)]
-    return Worker(command, environment={"TF_ENABLE_ONEDNN_OPTS": "1" if label == "oneDNN on" else "0"})
+def _has_bfloat16(settings: Settings) -> bool:
+    return bool(machine_facts(())["bfloat16"]) or settings.force_bfloat16
+
+
+def _ours_worker(name: str, settings: Settings, label: str, *, policy: str = "float32") -> Worker:
+    command = [sys.executable, "-m", "benchmarks.tensorflow_step", name]
+    options = ["--num-steps", str(settings.num_steps), "--policy", policy]
+    return Worker([*command, *options], environment={"TF_ENABLE_ONEDNN_OPTS": "1" if label == "oneDNN on" else "0"})
 
 
 def _torch_workers(network: Network, settings: Settings) -> dict[str, Worker]:
     forms = {"PyTorch": [], "PyTorch, channels_last": ["--channels-last"]}
-    if machine_facts(())["bfloat16"] or settings.force_bfloat16:
+    if _has_bfloat16(settings):
         forms["PyTorch, channels_last, bfloat16"] = ["--channels-last", "--bfloat16"]
     if settings.torch_compile:
         forms["PyTorch, channels_last, compiled"] = ["--channels-last", "--compile"]
