@@ -186,6 +186,9 @@ def _evaluate(args: argparse.Namespace) -> int:
         suite=args.suite, autoattack_version=args.autoattack, norm=args.norm, epsilons=epsilons,
         num_restarts=args.num_restarts,
         batch_size=args.batch_size, limit=args.limit, seed=args.seed, model_name=Path(args.model).stem,
+        data_info={
+            "name": data.name, "split": args.split, "fingerprint": data.fingerprint, "class_names": data.class_names
+        },
         partial=Path(args.out).with_suffix(".partial"), progress=lambda event: screen.say(str(event)),
     )  # fmt: skip
     record.save(args.out)

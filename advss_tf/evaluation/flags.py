@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from advss_tf.attacks import Linf
 from advss_tf.evaluation.models import Classifier
+from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.record import CLEAN, Result
 from advss_tf.losses import cross_entropy, difference_of_logits_ratio, margin
 
@@ -73,18 +74,24 @@ def _is_zero(
     seed: tf.Tensor,
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
 ) -> np.ndarray:
-    """(B,) bool: every entry of the gradient at a random point near the image is exactly zero."""
+    """(B,) bool: every entry of the gradient at a random point near the image is exactly zero.
+
+    Only where the model is right at that point: where it is wrong there is nothing to climb, and the ratio is constant
+    if the label's logit comes third.
+    """
 
     @tf.function
-    def gradient(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def gradient(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         moved = tf.clip_by_value(images + _START.random(seed, images.shape, _START.epsilon), 0.0, 1.0)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(moved)
-            values = loss(classifier(moved), labels)
-        return tape.gradient(values, moved, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            logits = classifier(moved)
+            values = loss(logits, labels)
+        found = tape.gradient(values, moved, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return found, predicted(logits) == labels
 
-    found = gradient(tf.constant(images), tf.constant(labels, tf.int64)).numpy()
-    return np.all(found == 0, axis=(1, 2, 3))
+    found, right = (part.numpy() for part in gradient(tf.constant(images), tf.constant(labels, tf.int64)))
+    return np.all(found == 0, axis=(1, 2, 3)) & right
 
 
 def result_flags(results: Sequence[Result]) -> tuple[str, ...]:

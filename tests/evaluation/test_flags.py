@@ -37,7 +37,18 @@ def test_huge_logits_lose_the_gradient_of_the_cross_entropy(linear):
 def test_quantised_images_lose_every_gradient(linear):
     found = flags(lambda images: linear(tf.round(images * 8) / 8), linear)
     assert [flag.split(" loss")[0] for flag in found] == ["The cross-entropy", "The logit-ratio"]
-    assert all("100.0%" in flag for flag in found)
+    right = (linear(np.round(linear.images * 8) / 8).numpy().argmax(axis=1) == linear.labels).mean()
+    assert all(0 < float(flag.split(" at ")[1].split("%")[0]) <= 100 * right + 10 for flag in found)
+
+
+def test_images_that_are_wrong_already_raise_no_flag(linear):
+    """The ratio is constant, 1, where the label's logit comes third."""
+
+    def model(images):
+        score = linear(images)[:, 1:]
+        return tf.concat([tf.zeros_like(score), 5.0 + score, 9.0 + 2 * score], axis=1)
+
+    assert model_flags(Classifier(model, linear.images[:4]), linear.images, np.zeros(50, np.int64), SEED) == ()
 
 
 def row(attack, correct, eps=0.1):
