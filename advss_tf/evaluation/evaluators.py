@@ -105,13 +105,13 @@ def evaluate(
     )
     one_of("autoattack_version", autoattack_version, VERSIONS)
     batches = Batches(data, batch_size=batch_size, limit=limit)
-    classifier = Classifier(model, next(iter(batches)).images)
+    look = next(iter(batches))
+    classifier = Classifier(model, look.images)
     _check_labels(batches.labels, classifier.num_classes)
     if suite == "full" and attacks is None:
         threat = get_threat(plan.norm, plan.headline)
         attempts = autoattack(autoattack_version, threat, num_classes=classifier.num_classes)
         plan = plan.with_autoattack(autoattack_version, attempts)
-    look = next(iter(batches))
     flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
     run = Run(plan, classifier, batches, seed=seed, progress=progress, started=started)
     kept = None
