@@ -73,3 +73,11 @@ def test_one_seed_an_example_draws_the_same_whoever_stands_beside_it(draw):
     assert len(np.unique(many)) == 48
     other = draw(fold(seed_each(fold(seed, 1), tf.range(6)), 3), (6, 4, 2))
     assert not np.intersect1d(many, other).size
+
+
+def test_draws_are_tensorflow_s_by_philox():
+    seed = tf.constant([3, 5])
+    np.testing.assert_array_equal(
+        batch_uniform(seed, (4, 3), -1.0, 2.0), tf.random.stateless_uniform((4, 3), seed, -1.0, 2.0, alg="philox")
+    )
+    np.testing.assert_array_equal(batch_normal(seed, (4, 3)), tf.random.stateless_normal((4, 3), seed, alg="philox"))

@@ -1,6 +1,7 @@
 """Encoders: networks from images to features, their branches, stages, heads, fast inference and hand-off."""
 
 from advss_tf.encoders.blocks import Blocks
+from advss_tf.encoders.fused import fused
 from advss_tf.encoders.handoff import assign_strictly, describe, load_encoder, read_provenance
 from advss_tf.encoders.heads import linear_head, projection_head
 from advss_tf.encoders.inference import hoisted
@@ -27,6 +28,7 @@ __all__ = [
     "build_encoder",
     "current_branch",
     "describe",
+    "fused",
     "hoisted",
     "layers_through",
     "linear_head",

@@ -13,7 +13,6 @@ convolutions get theirs as the convolution with the turned kernel, the same sums
 
 from __future__ import annotations
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -22,7 +21,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.encoders.normalization import BranchedBatchNormalization, current_branch, norm_branch
+from advss_tf.encoders.graph import Step, graph_of, in_mode, nodes_of, run
+from advss_tf.encoders.normalization import current_branch, norm_branch, plain_norm
 
 # The batch norms of a model as vectors, scale and offset, by the `id` of the layer.
 Folded: TypeAlias = dict[int, tuple[tf.Tensor, tf.Tensor]]
@@ -56,41 +56,18 @@ def hoisted(encoder: keras.Model) -> Callable[[Any], Any]:
 
 
 def _evaluator(model: keras.Model) -> Callable[[Any], Any]:
-    graph = _graph_of(model)
+    graph = graph_of(model)
     if graph is None:
         return lambda images: model(images, training=False)
     steps = _steps(graph)
-
-    def evaluate(images: Any) -> Any:
-        (source,) = graph.inputs
-        values = {id(source): tf.cast(images, source.dtype)}
-        for node, operation in steps:
-            args, kwargs = node.arguments.fill_in(values)
-            outputs = keras.tree.flatten(operation(*args, **kwargs))
-            values.update((id(symbol), value) for symbol, value in zip(node.outputs, outputs, strict=True))
-        return keras.tree.map_structure(lambda symbol: values[id(symbol)], graph.output)
-
-    return evaluate
+    return lambda images: run(graph, steps, images)
 
 
-def _graph_of(model: Any) -> keras.Model | None:
-    """A Functional model of one input whose graph of layers is all that a call of `model` does; None if there is none.
-
-    A subclass may be Functional, too, and do something else in a `call` of its own.
-    """
-    if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call and model.built:
-        model = keras.Model(model.inputs, model.outputs[0])
-    plain = keras.src.models.functional.Functional
-    runs_graph = isinstance(model, plain) and type(model).call is plain.call
-    return model if runs_graph and len(model.inputs) == 1 else None
-
-
-def _steps(model: keras.Model) -> list[tuple[Any, Callable[..., Any]]]:
+def _steps(graph: keras.Model) -> list[Step]:
     """The nodes of the model's graph in the order of evaluation, each with the function that takes its place."""
-    by_depth = model._nodes_by_depth
-    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
-    followers = _sole_followers(nodes, model.outputs)
-    norms = [norm for node in nodes if (norm := _plain_norm(node.operation)) is not None]
+    nodes = nodes_of(graph)
+    followers = _sole_followers(nodes, graph.outputs)
+    norms = [norm for node in nodes if (norm := plain_norm(node.operation)) is not None]
     folded = _scales_and_offsets(list({id(norm): norm for norm in norms}.values()))
     steps: dict[Any, Callable[..., Any]] = {}
     for node in nodes:
@@ -98,7 +75,7 @@ def _steps(model: keras.Model) -> list[tuple[Any, Callable[..., Any]]]:
             continue
         follower = followers.get(node)
         if _is_convolution(node.operation) and follower is not None and _folds(node.operation, follower.operation):
-            steps[node] = _convolution(node.operation, _plain_norm(follower.operation), folded)
+            steps[node] = _convolution(node.operation, plain_norm(follower.operation), folded)
             # The convolution already returns what the norm would.
             steps[follower] = lambda x, **_: x
         else:
@@ -119,17 +96,15 @@ def _sole_followers(nodes: list[Any], outputs: list[Any]) -> dict[Any, Any]:
 
 
 def _hoisted_operation(operation: Any, folded: Folded) -> Callable[..., Any]:
-    norm = _plain_norm(operation)
+    norm = plain_norm(operation)
     if norm is not None:
         return _affine(norm, *folded[id(norm)])
     if _is_convolution(operation):
         return _convolution(operation, None, folded)
-    if _graph_of(operation) is not None:
+    if graph_of(operation) is not None:
         evaluate = _evaluator(operation)
         return lambda x, **_: evaluate(x)
-    if isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters:
-        return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": False})
-    return operation
+    return in_mode(operation, training=False)
 
 
 def _is_convolution(operation: Any) -> bool:
@@ -137,15 +112,8 @@ def _is_convolution(operation: Any) -> bool:
     return type(operation) is keras.layers.Conv2D
 
 
-def _plain_norm(operation: Any) -> keras.layers.BatchNormalization | None:
-    """The batch norm that `operation` is at this moment, if it is one."""
-    if isinstance(operation, BranchedBatchNormalization):
-        return operation.norm(current_branch())
-    return operation if type(operation) is keras.layers.BatchNormalization else None
-
-
 def _folds(convolution: keras.layers.Conv2D, operation: Any) -> bool:
-    norm = _plain_norm(operation)
+    norm = plain_norm(operation)
     if norm is None or convolution.activation is not keras.activations.linear:
         return False
     return norm.axis in ((-1, 3) if convolution.data_format == "channels_last" else (1, -3))

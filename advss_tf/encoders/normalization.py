@@ -120,6 +120,16 @@ class BranchedBatchNormalization(keras.layers.Layer):
         return {**super().get_config(), "branches": list(self.branches), **options}
 
 
+def plain_norm(operation: Any) -> keras.layers.BatchNormalization | None:
+    """The batch norm that `operation` is at this moment, inside `norm_branch` or not; None if it is none.
+
+    A subclass of Keras' batch norm is none: it may compute something else.
+    """
+    if isinstance(operation, BranchedBatchNormalization):
+        return operation.norm(current_branch())
+    return operation if type(operation) is keras.layers.BatchNormalization else None
+
+
 def valid_branches(branches: Sequence[str]) -> tuple[str, ...]:
     """`branches` as a tuple, if they are distinct words.
 

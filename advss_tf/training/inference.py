@@ -19,7 +19,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from advss_tf.encoders import current_branch, hoisted
+from advss_tf.encoders import current_branch, fused, hoisted
 
 
 class _Hoisted(NamedTuple):
@@ -48,4 +48,4 @@ def encode(encoder: keras.Model, images: tf.Tensor, *, training: bool) -> tf.Ten
     prepared = _HOISTED.get()
     if not training and prepared is not None and (prepared.encoder, prepared.branch) == (encoder, current_branch()):
         return prepared.function(images)
-    return encoder(images, training=training)
+    return fused(encoder)(images) if training else encoder(images, training=False)
