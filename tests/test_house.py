@@ -71,6 +71,7 @@ TESTED_ELSEWHERE = {
     "advss_tf/encoders/resnet50v2.py": "tests/encoders/test_networks.py",
     "advss_tf/encoders/wide_resnet.py": "tests/encoders/test_networks.py",
     "advss_tf/evaluation/figures.py": "tests/evaluation/test_report.py",
+    "advss_tf/evaluation/header.py": "tests/evaluation/test_record.py",
     "advss_tf/evaluation/page.py": "tests/evaluation/test_report.py",
     "advss_tf/evaluation/pictures.py": "tests/evaluation/test_report.py",
     "advss_tf/evaluation/run.py": "tests/evaluation/test_evaluators.py",

@@ -1,6 +1,7 @@
 """Evaluation: how often a classifier is right, cleanly and under attack, and the record and report of it."""
 
 from advss_tf.evaluation.comparison import Comparison, compare
+from advss_tf.evaluation.distortion_record import DistortionRecord, load_record
 from advss_tf.evaluation.evaluators import evaluate
 from advss_tf.evaluation.models import ModelInfo, load_model_for_evaluation
 from advss_tf.evaluation.record import Examples, Record, Result
@@ -11,6 +12,7 @@ from advss_tf.evaluation.tables import result_table
 
 __all__ = [
     "Comparison",
+    "DistortionRecord",
     "Examples",
     "ModelInfo",
     "Progress",
@@ -19,6 +21,7 @@ __all__ = [
     "compare",
     "evaluate",
     "load_model_for_evaluation",
+    "load_record",
     "mcnemar",
     "mean_interval",
     "result_table",

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from advss_tf.errors import InvalidInput
+from advss_tf.evaluation.header import Header
 from advss_tf.evaluation.statistics import wilson_interval
 from advss_tf.workdir import replacing
 
@@ -30,13 +31,17 @@ WORST = "worst"
 
 
 class Result(BaseModel):
-    """One accuracy: what was attempted, the exact counts and the Wilson 95 % interval."""
+    """One accuracy: what was attempted, the exact counts and the Wilson 95 % interval.
+
+    `level` is the severity of a corruption, or the number of a distortion's size, from 1; 0 where there is none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     attack: str
     threat: str | None = None
     eps: float = Field(0.0, ge=0)
+    level: int = Field(0, ge=0)
     num_restarts: int = Field(0, ge=0)
     parameters: dict[str, object] = {}
     correct: int = Field(ge=0)
@@ -82,6 +87,9 @@ class Examples:
         outcome_predictions: (n,) int64, clean.
         outcome_confidences: (n,) float32, clean.
         outcome_robust: (n,) bool, right cleanly and under every attack at the record's `eps`.
+        outcome_attacked_predictions: (n,) int64, under the attack that fooled the model first, or the last that was run
+            on the image if none did.
+        outcome_attacked_confidences: (n,) float32, the probability of that prediction.
     """
 
     images: np.ndarray
@@ -95,6 +103,8 @@ class Examples:
     outcome_predictions: np.ndarray
     outcome_confidences: np.ndarray
     outcome_robust: np.ndarray
+    outcome_attacked_predictions: np.ndarray
+    outcome_attacked_confidences: np.ndarray
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name."""
@@ -109,58 +119,24 @@ class Examples:
     __hash__ = None  # type: ignore[assignment]
 
 
-class Record(BaseModel):
-    """Everything that one evaluation found and what is needed to repeat it. Frozen.
+class Record(Header):
+    """Everything that one evaluation under attack found and what is needed to repeat it. Frozen.
 
     Attributes:
         eps: The epsilon of the headline, in the unit of pixels in [0, 1].
-        clean_acc: Fraction right on clean images.
         robust_acc: Fraction right cleanly and under every attack and restart at `eps`.
         autoattack_acc: The same under AutoAttack; None where it was not run.
-        training_eps: The epsilon that the model was trained with, where it is known; in the norm of `training_threat`.
-        num_images: How many images were evaluated, of `num_images_available`.
-        subset: In words, which images they were; None when they are all.
-        images_fingerprint: sha256 over exactly the pixels and labels that were evaluated.
+        suite: The attacks' suite, or "attacks" where they were given one by one.
         results: One `Result` per attack and epsilon: "clean", each attack, and "worst" over them.
-        output: What the model gave: "logits", or "probabilities" whose logarithm was taken.
         examples: Pictures and per-image outcomes, stored beside the JSON file; None where there are none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
-
-    schema_version: Literal[1] = 1
-    name: str
-    architecture: str | None = None
-    dataset: str | None = None
-    split: str | None = None
     threat: Literal["Linf", "L2"]
     eps: float = Field(gt=0)
-    clean_acc: float = Field(ge=0, le=1)
     robust_acc: float = Field(ge=0, le=1)
     autoattack_acc: float | None = Field(None, ge=0, le=1)
-    training_eps: float | None = Field(None, ge=0)
-    training_threat: Literal["Linf", "L2"] | None = None
     suite: str
-    seed: int
-    batch_size: int = Field(ge=1)
-    num_images: int = Field(ge=1)
-    num_images_available: int = Field(ge=1)
-    subset: str | None = None
-    image_shape: tuple[int, int, int]
-    num_classes: int = Field(ge=2)
-    class_names: tuple[str, ...]
-    class_totals: tuple[int, ...]
-    data_fingerprint: str | None = None
-    images_fingerprint: str
-    output: Literal["logits", "probabilities"]
     results: tuple[Result, ...]
-    warnings: tuple[str, ...] = ()
-    versions: dict[str, str]
-    device: str
-    date: str
-    seconds: float = Field(ge=0)
-    forward_passes: float = Field(ge=0)
-    backward_passes: float = Field(ge=0)
     examples: Examples | None = Field(None, exclude=True, repr=False)
 
     @model_validator(mode="after")
@@ -205,14 +181,11 @@ class Record(BaseModel):
         Returns:
             `path`.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if self.examples is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
             with replacing(examples_path(path)) as file:
                 np.savez_compressed(file, allow_pickle=False, **self.examples.arrays())
-        with replacing(path) as file:
-            file.write(self.model_dump_json(indent=2).encode() + b"\n")
-        return path
+        return super().save(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Record:
@@ -221,20 +194,7 @@ class Record(BaseModel):
         Raises:
             InvalidInput: if the file is missing, is not JSON, or is not a record of this version.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InvalidInput("There is no record at this path.", expected="a JSON file", received=f"path={path}")
-        try:
-            record = cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise InvalidInput(
-                f"{path.name} is not a record: {where}: {first['msg']}.",
-                expected="what `Record.save` writes, schema_version 1",
-                received=f"{error.error_count()} error(s) in {path}",
-            ) from error
-        return record.model_copy(update={"examples": _load_examples(examples_path(path))})
+        return super().load(path).model_copy(update={"examples": _load_examples(examples_path(path))})
 
     def __str__(self) -> str:
         clean, robust = self.result(CLEAN), self.result(WORST)

@@ -69,27 +69,55 @@ def make_record(
     results = tuple(_results(plan, batches, tally, costs, classifier.num_classes))
     worst = next(row for row in results if row.attack == WORST and row.eps == plan.headline)
     return Record(
-        name=name,
-        architecture=architecture,
         threat=plan.threat,
         eps=plan.headline,
-        clean_acc=results[0].accuracy,
         robust_acc=worst.accuracy,
         autoattack_acc=_accuracy(results, AUTOATTACK, plan.headline),
         suite=plan.suite,
-        seed=seed,
-        output=classifier.output,
         results=results,
-        warnings=(*classifier.warnings, *flags, *result_flags(results)),
-        versions=_versions(),
-        device=_device(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=seconds,
-        forward_passes=sum(row.forward_passes for row in results),
-        backward_passes=sum(row.backward_passes for row in results),
         examples=tally.examples(),
-        **_about_data(batches, data_info, classifier.num_classes),
+        **header_of(
+            batches,
+            classifier,
+            results,
+            name=name,
+            architecture=architecture,
+            data_info=data_info,
+            flags=(*flags, *result_flags(results)),
+            seed=seed,
+            seconds=seconds,
+        ),
     )
+
+
+def header_of(
+    batches: Batches,
+    classifier: Classifier,
+    results: Sequence[Result],
+    *,
+    name: str,
+    architecture: str | None,
+    data_info: Any,
+    flags: Sequence[str],
+    seed: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """The fields of a record's `Header`; `results` begin with "clean". Call it after the last pass over `batches`."""
+    return {
+        "name": name,
+        "architecture": architecture,
+        "clean_acc": results[0].accuracy,
+        "seed": seed,
+        "output": classifier.output,
+        "warnings": (*classifier.warnings, *flags),
+        "versions": _versions(),
+        "device": _device(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "forward_passes": sum(row.forward_passes for row in results),
+        "backward_passes": sum(row.backward_passes for row in results),
+        **_about_data(batches, data_info, classifier.num_classes),
+    }
 
 
 def _results(plan: Plan, batches: Batches, tally: Tally, costs: Costs, num_classes: int) -> Iterator[Result]:

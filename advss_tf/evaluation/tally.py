@@ -38,6 +38,7 @@ class Tally:
         self._names = [attempt.name for attempt in plan.attempts]
         self._robust: dict[tuple[str, float], list[np.ndarray]] = defaultdict(list)
         self._clean: dict[str, list[np.ndarray]] = defaultdict(list)
+        self._attacked: dict[str, list[np.ndarray]] = defaultdict(list)
         self._drawn: list[dict[str, np.ndarray]] = []
         self._drew = False
 
@@ -74,6 +75,8 @@ class Tally:
 
     def end(self) -> None:
         """Ends the batch: keeps the first image of each class that was not met before."""
+        self._attacked["predictions"].append(self._shown.predictions)
+        self._attacked["confidences"].append(self._shown.confidences)
         met = {int(label) for drawn in self._drawn for label in drawn["labels"]}
         labels = self._now["labels"]
         rows = [row for row, label in enumerate(labels) if label not in met and label not in labels[:row]]
@@ -96,8 +99,9 @@ class Tally:
         """What the batch that was ended left, as arrays by name: for `restore`."""
         robust = {f"robust/{place}": masks[-1] for place, masks in enumerate(self._robust.values())}
         clean = {f"clean/{name}": values[-1] for name, values in self._clean.items()}
+        attacked = {f"attacked/{name}": values[-1] for name, values in self._attacked.items()}
         drawn = {f"drawn/{name}": rows for name, rows in self._drawn[-1].items()} if self._drew else {}
-        return {**robust, **clean, **drawn}
+        return {**robust, **clean, **attacked, **drawn}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Adds a batch that was ended before, from what `last` returned then."""
@@ -106,6 +110,8 @@ class Tally:
             self._robust[key].append(arrays[f"robust/{place}"])
         for name in ("labels", "predictions", "confidences"):
             self._clean[name].append(arrays[f"clean/{name}"])
+        for name in ("predictions", "confidences"):
+            self._attacked[name].append(arrays[f"attacked/{name}"])
         drawn = {name.removeprefix("drawn/"): rows for name, rows in arrays.items() if name.startswith("drawn/")}
         if drawn:
             self._drawn.append(drawn)
@@ -126,7 +132,8 @@ class Tally:
         """The images that were kept, and the outcome of every image."""
         drawn = {name: np.concatenate([each[name] for each in self._drawn]) for name in self._drawn[0]}
         outcomes = {f"outcome_{name}": np.concatenate(values) for name, values in self._clean.items()}
-        return Examples(**drawn, **outcomes, outcome_robust=self.robust(WORST, self._plan.headline))
+        attacked = {f"outcome_attacked_{name}": np.concatenate(values) for name, values in self._attacked.items()}
+        return Examples(**drawn, **outcomes, **attacked, outcome_robust=self.robust(WORST, self._plan.headline))
 
     def _show(self, rows: np.ndarray, outcome: Outcome) -> None:
         """Keeps for each image the run that fooled the model first, or the last run if none did."""

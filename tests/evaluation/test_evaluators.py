@@ -139,6 +139,18 @@ def test_the_examples_are_the_first_of_each_class_and_stay_in_the_ball(linear, r
     np.testing.assert_allclose(kept.outcome_confidences, expected, rtol=1e-5)
 
 
+def test_what_an_image_is_taken_for_under_attack_is_kept_for_all(linear, record):
+    kept, robust = record.examples, linear.robust(8 / 255, np.inf)
+    right_cleanly = linear.margins > 0
+    # Of two classes, an image that is fooled is taken for the other; one that was wrong already is not attacked.
+    expected = np.where(robust, linear.labels, 1 - linear.labels)
+    np.testing.assert_array_equal(kept.outcome_attacked_predictions, expected)
+    np.testing.assert_array_equal(
+        kept.outcome_attacked_confidences[~right_cleanly], kept.outcome_confidences[~right_cleanly]
+    )
+    assert np.all(kept.outcome_attacked_confidences[robust] < kept.outcome_confidences[robust])
+
+
 def test_what_is_drawn_is_the_restart_that_fooled(linear):
     record = evaluate(
         linear, (linear.images, linear.labels), attacks={"noise": Noise()}, epsilons=0.1, num_restarts=8, batch_size=50
