@@ -133,7 +133,7 @@ class FastAdaptiveBoundary:
         problem = _flat_problem(differences, fooled, name, images)
         centers = problem.centers
         given = tf.convert_to_tensor(self.threat.epsilon if epsilon is None else epsilon, tf.float32)
-        radius = tf.broadcast_to(given, tf.shape(centers)[:1])
+        radius = tf.broadcast_to(tf.reshape(given, (-1,)), tf.shape(centers)[:1])
         with keras.StatelessScope():  # a forward pass may not move running statistics or any other variable
             found = self._restarts(problem, radius, seed)
         points = tf.where((found.distances <= radius)[:, None], found.points, centers)

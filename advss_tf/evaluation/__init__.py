@@ -1,5 +1,6 @@
 """Evaluation: how often a classifier is right, cleanly and under attack, and the record and report of it."""
 
+from advss_tf.evaluation.attacked import read_attacked
 from advss_tf.evaluation.comparison import Comparison, compare
 from advss_tf.evaluation.distortion_record import DistortionRecord, load_record
 from advss_tf.evaluation.evaluators import evaluate
@@ -24,6 +25,7 @@ __all__ = [
     "load_record",
     "mcnemar",
     "mean_interval",
+    "read_attacked",
     "result_table",
     "wilson_interval",
     "write_report",

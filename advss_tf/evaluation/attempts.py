@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from advss_tf.attacks import ProjectedGradientDescent, get_threat, pixels
+from advss_tf.attacks import ProjectedGradientDescent, SquareAttack, Threat, get_threat, pixels
 from advss_tf.errors import InvalidInput, one_of
 
-SUITES = ("quick", "standard", "full")
+SUITES = ("quick", "standard", "full", "black_box")
 # Where the field compares models: RobustBench's CIFAR threat models.
 STANDARD_EPSILON = {"linf": 8 / 255, "l2": 0.5}
+# Between the pieces of Square, images that are fooled leave the batch.
+_QUERIES_A_PIECE = 500
 THREAT_NAMES: dict[str, Literal["Linf", "L2"]] = {"linf": "Linf", "l2": "L2"}
 
 
@@ -27,7 +29,8 @@ class Attempt:
 
     Attributes:
         name: The attack's name in the record.
-        attack: Called as `attack(goal, {"images": images}, seeds, epsilon=epsilon)`; `seeds` is one seed an image.
+        attack: Called as `attack(goal, {"images": images}, seeds, epsilon=epsilon)`; `seeds` is one seed an image,
+            `epsilon` one radius an image, (B, 1, 1, 1).
         num_restarts: Number of runs; a targeted attack has one for each target and start.
         objective: What it climbs, a name of `objectives.OBJECTIVES`.
         chain: If given, the attempt goes on with the images that the attempts of this chain before it left robust, as
@@ -107,12 +110,21 @@ def plan_attempts(
     one_of("suite", suite, SUITES)
     one_of("norm", norm, STANDARD_EPSILON)
     radii = _radii(STANDARD_EPSILON[norm] if epsilons is None else epsilons)
+    if suite == "black_box":
+        return Plan(suite, norm, radii, (square_attempt(get_threat(norm, max(radii)), num_restarts=num_restarts),))
     counts = [num_steps] if isinstance(num_steps, int) else list(num_steps)
     made = [
         ProjectedGradientDescent(get_threat(norm, max(radii)), num_steps=count, step_size=step_size)
         for count in (counts[:1] if suite == "quick" else counts)
     ]
     return Plan(suite, norm, radii, tuple(_attempt(name, a, num_restarts) for name, a in _named(made).items()))
+
+
+def square_attempt(threat: Threat, *, num_restarts: int = 1, chain: str | None = None) -> Attempt:
+    """Square, which asks for logits and no gradients, with AutoAttack's 5,000 queries."""
+    square = SquareAttack(threat)
+    pieces = square.num_queries // _QUERIES_A_PIECE
+    return Attempt("square", square, num_restarts, "margin", chain, pieces=pieces, piece_size=_QUERIES_A_PIECE)
 
 
 def _attempt(name: str, attack: Any, num_restarts: int) -> Attempt:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advss_tf.attacks import AutoPGD, FastAdaptiveBoundary, SquareAttack, Threat
+from advss_tf.attacks import AutoPGD, FastAdaptiveBoundary, Threat
 from advss_tf.errors import InvalidInput, one_of
-from advss_tf.evaluation.attempts import Attempt
+from advss_tf.evaluation.attempts import Attempt, square_attempt
 
 AUTOATTACK = "autoattack"
 VERSIONS: dict[str, tuple[str, ...]] = {
@@ -28,7 +28,7 @@ VERSIONS: dict[str, tuple[str, ...]] = {
     "rand": ("apgd-ce", "apgd-dlr"),
 }
 MEMBERS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
-_MOST_TARGETS, _EOT_SAMPLES, _QUERIES_A_PIECE = 9, 20, 500
+_MOST_TARGETS, _EOT_SAMPLES = 9, 20
 
 
 def autoattack(
@@ -69,9 +69,7 @@ def _member(name: str, threat: Threat, num_classes: int, *, restarts: int, sampl
         objective = "targeted_dlr" if num_classes > 3 else "targeted_margin"
         return Attempt(name, AutoPGD(threat, eot_samples=samples), targets, objective, AUTOATTACK)
     if name == "square":
-        square = SquareAttack(threat)
-        pieces = square.num_queries // _QUERIES_A_PIECE
-        return Attempt(name, square, 1, "margin", AUTOATTACK, pieces=pieces, piece_size=_QUERIES_A_PIECE)
+        return square_attempt(threat, chain=AUTOATTACK)
     # Its restarts stay inside: the later ones start where the earlier ones have found a boundary.
     fab = FastAdaptiveBoundary(threat, num_restarts=restarts)
     objective, runs = ("targeted_difference", targets) if name == "fab-t" else ("differences", 1)

@@ -3,11 +3,12 @@
 Synopsis:
 
     compiled = CompiledAttempt(attempt, classifier, batch_size=256)
-    outcome = compiled(images, labels, numbers, seed, run=0, epsilon=8 / 255)     # any number of images up to 256
+    outcome = compiled(images, labels, numbers, seed, run=0, epsilon=radii)     # any number of images up to 256
 
 The images that are left are padded to the next of a few sizes (256, 128, 64, …), so an attack is traced once for each
-size that is met, whatever epsilon, run and seed are. What is drawn for an image depends on the seed and the image's
-number alone, not on the images beside it.
+size that is met, whatever epsilon, run and seed are; each image has an epsilon of its own. What is drawn for an image
+depends on the seed and the image's number alone, not on the images beside it. Under a strategy of several replicas each
+attacks its share of the images.
 """
 
 from __future__ import annotations
@@ -28,12 +29,36 @@ _SMALLEST_BUCKET = 8
 
 
 class Outcome(NamedTuple):
-    """What one run of an attack did to some images: the attacked images, predictions and confidences, B rows each."""
+    """What one run of an attack did to some images, B rows each.
+
+    Attributes:
+        images: (B, H, W, C) float32, attacked.
+        robust: (B,) bool, still classified right.
+        predictions: (B,) int64.
+        confidences: (B,) float32, the probability of the prediction.
+        forward: (B,) int64, forward passes that the image took.
+        backward: (B,) int64, gradients by the image that were taken.
+    """
 
     images: np.ndarray
     robust: np.ndarray
     predictions: np.ndarray
     confidences: np.ndarray
+    forward: np.ndarray
+    backward: np.ndarray
+
+    def rows(self, which: np.ndarray) -> Outcome:
+        """The same of some of the images."""
+        return Outcome(*(part[which] for part in self))
+
+
+class _Rows(NamedTuple):
+    """What is attacked: images, labels, their numbers in the data set, and an epsilon for each."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    numbers: np.ndarray
+    radii: np.ndarray
 
 
 def bucket(count: int, batch_size: int) -> int:
@@ -45,105 +70,137 @@ def bucket(count: int, batch_size: int) -> int:
 
 
 class CompiledAttempt:
-    """An attempt on a classifier as one `tf.function`.
+    """An attempt on a classifier as one `tf.function` for each size of what is left.
 
     Args:
         attempt: What is attempted.
         classifier: On what.
         batch_size: The most images of a call.
+        source: The classifier that the attack sees, where it is another one: its examples are transferred.
+        strategy: Shares the images out among its replicas, where it has several.
     """
 
-    def __init__(self, attempt: Attempt, classifier: Classifier, *, batch_size: int) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        classifier: Classifier,
+        *,
+        batch_size: int,
+        source: Classifier | None = None,
+        strategy: tf.distribute.Strategy | None = None,
+    ) -> None:
         self.attempt = attempt
-        self._classifier = classifier
+        self._classifier, self._source = classifier, source or classifier
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._replicas = self._strategy.num_replicas_in_sync
         self._batch_size = batch_size
         self._forward = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._backward = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.passes_forward = self.passes_backward = 0
         self._functions: dict[Any, Callable[..., Any]] = {}
 
     def __call__(
-        self, images: np.ndarray, labels: np.ndarray, numbers: np.ndarray, seed: tf.Tensor, *, run: int, epsilon: float
+        self, images: np.ndarray, labels: np.ndarray, numbers: np.ndarray, seed: tf.Tensor, *, run: int, epsilon: Any
     ) -> Outcome:
         """Attacks images (B, H, W, C) with labels (B,), whose numbers in the data set are (B,).
+
+        `epsilon` is a number, or one an image, (B,).
 
         Raises:
             InvalidInput: if the attack left its ball or the range of pixels; its number would mean nothing.
         """
+        rows = _Rows(images, labels, numbers, np.broadcast_to(np.float32(epsilon), len(images)))
         points, alive = images, np.arange(len(images))
+        passes = np.zeros((2, len(images)), np.int64)
         for piece in range(self.attempt.pieces):
             if not len(alive):
                 break
-            found, fooled = self._piece(points, images, labels, numbers, seed, alive, run, piece, epsilon)
+            before = self._passes()
+            found, fooled = self._piece(points, rows, alive, fold(seed, run), run, piece)
+            passes[:, alive] += (self._passes() - before)[:, None]
             points = points.copy()
             points[alive] = found
             alive = alive[~fooled]
-        return self._outcome(points, images, labels, epsilon)
+        return self._outcome(points, rows, passes)
 
     def _piece(
-        self,
-        points: np.ndarray,
-        images: np.ndarray,
-        labels: np.ndarray,
-        numbers: np.ndarray,
-        seed: tf.Tensor,
-        alive: np.ndarray,
-        run: int,
-        piece: int,
-        epsilon: float,
+        self, points: np.ndarray, rows: _Rows, alive: np.ndarray, seed: tf.Tensor, run: int, piece: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """One piece of a run on the images that are not fooled yet: their new points, and which are fooled now."""
-        before = int(self._forward), int(self._backward)
-        rows = self._padded(alive)
-        start = (tf.constant(points[rows]),) if piece else ()
-        size = self.attempt.piece_size
-        found, fooled = self._function(self._attacked, len(rows), len(start))(
-            tf.constant(images[rows]),
-            tf.constant(labels[rows], tf.int64),
-            seed_each(fold(seed, run), tf.constant(numbers[rows])),
-            tf.constant(run),
-            tf.constant(epsilon, tf.float32),
-            tf.constant(piece * size),
+        padded = self._padded(alive)
+        start = (tf.constant(points[padded]),) if piece else ()
+        found, fooled = self._function(self._attacked, len(padded), len(start))(
+            tf.constant(rows.images[padded]),
+            tf.constant(rows.labels[padded], tf.int64),
+            seed_each(seed, tf.constant(rows.numbers[padded])),
+            # As images broadcast, so that an attack may multiply by it.
+            tf.constant(rows.radii[padded].reshape(-1, 1, 1, 1)),
             *start,
+            run=tf.constant(run),
+            first=tf.constant(piece * self.attempt.piece_size),
         )
-        self.passes_forward += (int(self._forward) - before[0]) * len(alive)
-        self.passes_backward += (int(self._backward) - before[1]) * len(alive)
         return found.numpy()[: len(alive)], fooled.numpy()[: len(alive)]
 
-    def _outcome(self, points: np.ndarray, images: np.ndarray, labels: np.ndarray, epsilon: float) -> Outcome:
-        rows = self._padded(np.arange(len(images)))
-        judged = self._function(self._judged, len(rows))
-        predictions, confidences, used = judged(tf.constant(points[rows]), tf.constant(images[rows]))
+    def _outcome(self, points: np.ndarray, rows: _Rows, passes: np.ndarray) -> Outcome:
+        padded, count = self._padded(np.arange(len(points))), len(points)
+        judged = self._function(self._judged, len(padded))
+        found = judged(tf.constant(points[padded]), tf.constant(rows.images[padded]))
+        predictions, confidences, used = (part.numpy()[:count] for part in found)
         # float32 rounds at 6e-8 a pixel; an attack that breaks its promise does so by far more.
-        if not float(used) <= epsilon * (1 + 1e-4) + 1e-6:
+        outside = ~(used <= rows.radii * (1 + 1e-4) + 1e-6)
+        if np.any(outside):
+            farthest = int(np.argmax(np.where(outside, used - rows.radii, -np.inf)))
             raise InvalidInput(
                 f"The attack {self.attempt.name!r} left its ball, or the range of pixels.",
-                expected=f"{self.attempt.attack.threat.norm} distance <= {epsilon:.6g} and pixels in [0, 1]",
-                received=f"distance={float(used):.6g}",
+                expected=f"{self.attempt.attack.threat.norm} distance <= {rows.radii[farthest]:.6g} and "
+                "pixels in [0, 1]",
+                received=f"distance={used[farthest]:.6g}",
             )
-        count = len(images)
-        predictions = predictions.numpy()[:count]
-        self.passes_forward += count
-        return Outcome(points, predictions == labels, predictions, confidences.numpy()[:count])
+        robust = predictions == rows.labels
+        return Outcome(points, robust, predictions, confidences, passes[0] + 1, passes[1])
 
     def _function(self, method: Callable[..., Any], *size: int) -> Callable[..., Any]:
         """The compiled form of a method for one size; one function for all would warn that it is traced again."""
-        return self._functions.setdefault((method.__name__, *size), tf.function(method))
+        shared = method if self._replicas == 1 else self._shared(method)
+        return self._functions.setdefault((method.__name__, *size), tf.function(shared))
+
+    def _shared(self, method: Callable[..., tuple[tf.Tensor, ...]]) -> Callable[..., tuple[tf.Tensor, ...]]:
+        """The method on all replicas, each with its share of the rows; results as if it had been one."""
+
+        def share(*rows: tf.Tensor, **more: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            replica = tf.distribute.get_replica_context()
+            size = rows[0].shape[0] // self._replicas
+            first = tf.cast(replica.replica_id_in_sync_group, tf.int32) * size
+            return method(
+                *(tf.ensure_shape(each[first : first + size], (size, *each.shape[1:])) for each in rows), **more
+            )
+
+        def shared(*rows: tf.Tensor, **more: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            parts = self._strategy.run(share, args=rows, kwargs=more)
+            return tuple(tf.concat(self._strategy.experimental_local_results(part), 0) for part in parts)
+
+        return shared
+
+    def _passes(self) -> np.ndarray:
+        """Forward passes and gradients of one replica so far, (2,)."""
+        return np.array([int(self._forward), int(self._backward)]) // self._replicas
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
-        return np.concatenate([rows, np.repeat(rows[:1], bucket(len(rows), self._batch_size) - len(rows))])
+        size = bucket(len(rows), self._batch_size)
+        size += -size % self._replicas
+        return np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
 
     def _attacked(
         self,
         images: tf.Tensor,
         labels: tf.Tensor,
         seeds: tf.Tensor,
-        run: tf.Tensor,
         epsilon: tf.Tensor,
-        first: tf.Tensor,
         start: tf.Tensor | None = None,
+        *,
+        run: tf.Tensor,
+        first: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        with self._classifier.prepared() as model:
+        with self._source.prepared() as model:
             logits_of = self._counted(model)
             goal = OBJECTIVES[self.attempt.objective](logits_of, images, labels, run)
             options = self._options(first, start)
@@ -151,7 +208,7 @@ class CompiledAttempt:
                 # One rival's logit does not tell whether a third class has won.
                 options["fooled"] = lambda inputs: predicted(logits_of(inputs["images"])) != labels
             found = self.attempt.attack(goal, {"images": images}, seeds, epsilon=epsilon, **options)["images"]
-            # A run in one piece is judged by `_judge`, alone and for all its images.
+            # A run in one piece is judged by `_judged`, alone and for all its images.
             fooled = tf.zeros_like(labels, tf.bool)
             if self.attempt.pieces > 1:
                 fooled = predicted(logits_of(found)) != labels
@@ -188,8 +245,8 @@ class CompiledAttempt:
 
 
 def _distance(attacked: tf.Tensor, images: tf.Tensor, norm: str) -> tf.Tensor:
-    """The farthest that an image of the batch was moved; infinite if a pixel left [0, 1] or is not a number."""
+    """How far each image was moved, (B,); infinite if a pixel of it left [0, 1] or is not a number."""
     moved = tf.reshape(attacked - images, (tf.shape(images)[0], -1))
     lengths = tf.norm(moved, ord=np.inf if norm == "linf" else 2, axis=1)
-    inside = tf.reduce_all((attacked >= 0) & (attacked <= 1))
-    return tf.where(inside, tf.reduce_max(lengths), float("inf"))
+    inside = tf.reduce_all((attacked >= 0) & (attacked <= 1), axis=(1, 2, 3))
+    return tf.where(inside, lengths, float("inf"))

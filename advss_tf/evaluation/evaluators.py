@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from advss_tf.attacks import get_threat
 from advss_tf.errors import InvalidInput, one_of
+from advss_tf.evaluation.attacked import AttackedImages
 from advss_tf.evaluation.attempts import Plan, plan_attempts
 from advss_tf.evaluation.autoattack import VERSIONS, autoattack
 from advss_tf.evaluation.batches import Batches
@@ -51,14 +53,18 @@ def evaluate(
     batch_size: int = 256,
     model_name: str | None = None,
     data_info: Any = None,
+    source: Callable[..., Any] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+    save_attacked: str | Path | None = None,
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Record:
     """Measures clean accuracy and accuracy under projected gradient descent.
 
     An image counts as robust if it is classified right cleanly and after every restart of an attack; "worst" is that
-    over all attacks of the same epsilon. What is drawn for an image comes from (`seed`, name of the attack, run, number
-    of the image) alone: the size of the batches changes nothing but rounding.
+    over all attacks at this epsilon and at the smaller ones. All epsilons share one compiled pass. What is drawn for an
+    image comes from (`seed`, name of the attack, run, number of the image) alone: the size of the batches changes
+    nothing but rounding.
 
     Args:
         model: A Keras model or any function from (B, H, W, C) float32 images in [0, 1] to (B, classes) logits. Outputs
@@ -66,7 +72,7 @@ def evaluate(
         data: A finite, ordered, batched `tf.data.Dataset` of (images, labels), or a pair of arrays: images
             (N, H, W, C) float32 in [0, 1], labels (N,) integers. A dataset is read twice.
         suite: "quick": clean accuracy and the first of `num_steps`; "standard": all of `num_steps`; "full": these and
-            AutoAttack, as RobustBench runs it.
+            AutoAttack, as RobustBench runs it; "black_box": Square alone, which sees no gradient.
         autoattack_version: AutoAttack's version in the suite "full": "standard", "plus" or "rand" (for models that draw
             random numbers).
         attacks: Instead of a suite: an attack, a list of attacks or a dict of named attacks, of one norm.
@@ -83,6 +89,12 @@ def evaluate(
         model_name: The record's `name`; default: the model's own.
         data_info: What is known of the data: a mapping or an object with `name`, `split`, `fingerprint`,
             `class_names`, `training_epsilon`, `training_norm`, each optional. An `ImageData` fits.
+        source: Another model that the attacks see instead of `model`, which is then only asked about the examples that
+            were found: how well they transfer.
+        strategy: A `tf.distribute` strategy whose replicas share the images of each call; default: the one in whose
+            scope this is called. The numbers are those of one replica.
+        save_attacked: If given, a folder for the attacked images at the headline's epsilon, one `.npz` a batch; see
+            `read_attacked`.
         partial: If given, a folder where every finished batch is kept: an evaluation that was killed goes on behind the
             last of them, with the record of one that was not. It is removed at the end.
         progress: Called with a `Progress` after every run of an attack on a batch.
@@ -107,24 +119,25 @@ def evaluate(
     batches = Batches(data, batch_size=batch_size, limit=limit)
     look = next(iter(batches))
     classifier = Classifier(model, look.images)
+    attacker = classifier if source is None else _checked_source(source, classifier, look.images)
     _check_labels(batches.labels, classifier.num_classes)
     if suite == "full" and attacks is None:
         threat = get_threat(plan.norm, plan.headline)
         attempts = autoattack(autoattack_version, threat, num_classes=classifier.num_classes)
         plan = plan.with_autoattack(autoattack_version, attempts)
-    flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
-    run = Run(plan, classifier, batches, seed=seed, progress=progress, started=started)
+    flags = model_flags(attacker, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
+    run = Run(
+        plan, classifier, batches, seed=seed, progress=progress, started=started, source=attacker, strategy=strategy
+    )
+    source_name = None if source is None else architecture_of(source) or "another model"
     kept = None
     if partial is not None:
-        kept = Partial(partial, _described(plan, batches, seed), logits=classifier(look.images[:8]).numpy())
-    for number, batch in enumerate(batches):
-        finished = kept.load(number) if kept else None
-        if finished is not None:
-            run.restore(batch, finished)
-            continue
-        run.attack_batch(number, batch)
-        if kept:
-            kept.save(number, run.last())
+        description = _described(plan, batches, seed) | {"source": source_name}
+        kept = Partial(partial, description, logits=classifier(look.images[:8]).numpy())
+    saved = None
+    if save_attacked is not None:
+        saved = AttackedImages(save_attacked, goes_on=kept is not None and kept.load(0) is not None)
+    _attack_batches(run, batches, kept, saved)
     record = make_record(
         plan,
         batches,
@@ -133,6 +146,7 @@ def evaluate(
         run.costs,
         name=model_name or architecture_of(model) or "model",
         architecture=architecture_of(model),
+        source=source_name,
         data_info=data_info,
         flags=flags,
         seed=seed,
@@ -141,6 +155,30 @@ def evaluate(
     if kept:
         kept.remove()
     return record
+
+
+def _attack_batches(run: Run, batches: Batches, kept: Partial | None, saved: AttackedImages | None) -> None:
+    for number, batch in enumerate(batches):
+        finished = kept.load(number) if kept else None
+        if finished is not None:
+            run.restore(batch, finished)
+            continue
+        run.attack_batch(number, batch)
+        if saved:
+            saved.save(number, run.tally.attacked())
+        if kept:
+            kept.save(number, run.last())
+
+
+def _checked_source(source: Callable[..., Any], classifier: Classifier, images: np.ndarray) -> Classifier:
+    attacker = Classifier(source, images)
+    if attacker.num_classes != classifier.num_classes:
+        raise InvalidInput(
+            "The source's examples cannot be transferred: it tells other classes apart.",
+            expected=f"a source with {classifier.num_classes} logits, as the model has",
+            received=f"{attacker.num_classes} logits",
+        )
+    return attacker
 
 
 def _described(plan: Plan, batches: Batches, seed: int) -> dict[str, Any]:

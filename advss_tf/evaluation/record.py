@@ -127,6 +127,8 @@ class Record(Header):
         robust_acc: Fraction right cleanly and under every attack and restart at `eps`.
         autoattack_acc: The same under AutoAttack; None where it was not run.
         suite: The attacks' suite, or "attacks" where they were given one by one.
+        source: The name of the model that the attacks saw, where the examples were transferred; None where it was the
+            one that is evaluated.
         results: One `Result` per attack and epsilon: "clean", each attack, and "worst" over them.
         examples: Pictures and per-image outcomes, stored beside the JSON file; None where there are none.
     """
@@ -136,6 +138,7 @@ class Record(Header):
     robust_acc: float = Field(ge=0, le=1)
     autoattack_acc: float | None = Field(None, ge=0, le=1)
     suite: str
+    source: str | None = None
     results: tuple[Result, ...]
     examples: Examples | None = Field(None, exclude=True, repr=False)
 

@@ -34,8 +34,7 @@ class Progress:
     """Where an evaluation stands; given to `progress` after every run of an attack on a batch.
 
     Attributes:
-        attack: The attack that was run last.
-        eps: The epsilon it was run at.
+        attack: The attack that was run last, at all epsilons.
         images: Images whose batch has been begun.
         num_images: All images.
         clean_acc: Fraction right among `images`.
@@ -45,7 +44,6 @@ class Progress:
     """
 
     attack: str
-    eps: float
     images: int
     num_images: int
     clean_acc: float
@@ -55,7 +53,7 @@ class Progress:
 
     def __str__(self) -> str:
         return (
-            f"{self.images:,}/{self.num_images:,} images, {self.attack} at {self.eps:.4g}: clean {self.clean_acc:.1%}, "
+            f"{self.images:,}/{self.num_images:,} images, {self.attack}: clean {self.clean_acc:.1%}, "
             f"robust so far {self.robust_acc:.1%}, {self.seconds_left:.0f} s left"
         )
 
@@ -70,6 +68,8 @@ class Run:
         seed: The evaluation's seed.
         progress: Called with a `Progress` after every run of an attack on a batch.
         started: When the evaluation began, by `time.perf_counter`.
+        source: The classifier that the attacks see, where it is another one.
+        strategy: Shares the images of a call out among its replicas.
     """
 
     def __init__(
@@ -81,6 +81,8 @@ class Run:
         seed: int,
         progress: Callable[[Progress], None] | None,
         started: float,
+        source: Classifier | None = None,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         self._plan, self._classifier, self._batches = plan, classifier, batches
         self._seed, self._progress, self._started = seed, progress, started
@@ -89,7 +91,8 @@ class Run:
         self._images = self._runs = self._restored = 0
         self._before = 0.0
         self._compiled = [
-            CompiledAttempt(attempt, classifier, batch_size=batches.batch_size) for attempt in plan.attempts
+            CompiledAttempt(attempt, classifier, batch_size=batches.batch_size, source=source, strategy=strategy)
+            for attempt in plan.attempts
         ]
         self._predict = tf.function(lambda images: _prediction(classifier(images)))
 
@@ -107,8 +110,7 @@ class Run:
         self._cost(CLEAN, 0.0).forward += batch.num_real
         self.tally.begin(batch, predictions, confidences)
         for compiled in self._compiled:
-            for eps in self._plan.epsilons:
-                self._attack(compiled, eps, batch, first=self._images)
+            self._attack(compiled, batch, first=self._images)
         self._images += batch.num_real
         self.tally.end()
 
@@ -130,39 +132,59 @@ class Run:
         self._before = float(arrays["seconds"])
         self.tally.restore(arrays)
         self._images += batch.num_real
-        self._restored += sum(attempt.num_restarts for attempt in self._plan.attempts) * len(self._plan.epsilons)
+        self._restored += sum(attempt.num_restarts for attempt in self._plan.attempts)
 
-    def _attack(self, compiled: CompiledAttempt, eps: float, batch: Batch, *, first: int) -> None:
-        attempt = compiled.attempt
+    def _attack(self, compiled: CompiledAttempt, batch: Batch, *, first: int) -> None:
+        """One attack on one batch at all epsilons, in one pass: a row is an image in one of the balls."""
+        attempt, size = compiled.attempt, self._batches.batch_size
         seed = seed_for(self._seed, 0, f"evaluate {attempt.name}")
-        self.tally.start(attempt, eps)
+        for eps in self._plan.epsilons:
+            self.tally.start(attempt, eps)
         for run in range(attempt.num_restarts):
-            rows = self.tally.left(attempt, eps)
-            # Nobody left to fool: another run could change no count.
-            if len(rows):
-                before = time.perf_counter(), compiled.passes_forward, compiled.passes_backward
-                outcome = compiled(batch.images[rows], batch.labels[rows], first + rows, seed, run=run, epsilon=eps)
-                self.tally.add(attempt, eps, rows, outcome)
-                cost = self._cost(attempt.name, eps)
-                cost.seconds += time.perf_counter() - before[0]
-                cost.forward += compiled.passes_forward - before[1]
-                cost.backward += compiled.passes_backward - before[2]
+            left = [self.tally.left(attempt, eps) for eps in self._plan.epsilons]
+            rows, balls = np.concatenate(left), np.repeat(np.arange(len(left)), [len(each) for each in left])
+            for start in range(0, len(rows), size):
+                part = slice(start, start + size)
+                self._attack_rows(compiled, batch, rows[part], balls[part], first=first, seed=seed, run=run)
             self._runs += 1
-            self._tell(attempt, eps, images=first + batch.num_real)
+            self._tell(attempt, images=first + batch.num_real)
+
+    def _attack_rows(
+        self,
+        compiled: CompiledAttempt,
+        batch: Batch,
+        rows: np.ndarray,
+        balls: np.ndarray,
+        *,
+        first: int,
+        seed: tf.Tensor,
+        run: int,
+    ) -> None:
+        """One call: some rows of the batch, each in the ball of that number."""
+        begun = time.perf_counter()
+        radii = np.array(self._plan.epsilons)[balls]
+        outcome = compiled(batch.images[rows], batch.labels[rows], first + rows, seed, run=run, epsilon=radii)
+        seconds = time.perf_counter() - begun
+        for ball in np.unique(balls):
+            eps, here = self._plan.epsilons[ball], balls == ball
+            self.tally.add(compiled.attempt, eps, rows[here], outcome.rows(here))
+            cost = self._cost(compiled.attempt.name, eps)
+            cost.seconds += seconds * float(np.mean(here))
+            cost.forward += float(outcome.forward[here].sum())
+            cost.backward += float(outcome.backward[here].sum())
 
     def _cost(self, attack: str, eps: float) -> Cost:
         return self.costs.setdefault((attack, eps), Cost())
 
-    def _tell(self, attempt: Attempt, eps: float, *, images: int) -> None:
+    def _tell(self, attempt: Attempt, *, images: int) -> None:
         if self._progress is None:
             return
         restarts = sum(each.num_restarts for each in self._plan.attempts)
-        total = len(self._batches) * len(self._plan.epsilons) * restarts
+        total = len(self._batches) * restarts
         seconds = time.perf_counter() - self._started
         self._progress(
             Progress(
                 attack=attempt.name,
-                eps=eps,
                 images=images,
                 num_images=len(self._batches.labels),
                 clean_acc=float(self.tally.clean().mean()),

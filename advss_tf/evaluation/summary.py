@@ -60,6 +60,7 @@ def make_record(
     *,
     name: str,
     architecture: str | None,
+    source: str | None,
     data_info: Any,
     flags: Sequence[str],
     seed: int,
@@ -74,6 +75,7 @@ def make_record(
         robust_acc=worst.accuracy,
         autoattack_acc=_accuracy(results, AUTOATTACK, plan.headline),
         suite=plan.suite,
+        source=source,
         results=results,
         examples=tally.examples(),
         **header_of(

@@ -22,7 +22,7 @@ from advss_tf.evaluation.statistics import mean_interval
 
 HOW_TO_READ = (
     "An image counts under an attack if it is classified right cleanly and after every restart of it; the worst case "
-    "is that over all attacks of the same ε. Brackets hold the Wilson 95 % interval of the exact counts."
+    "is that over all attacks at this ε and at smaller ones. Brackets hold the Wilson 95 % interval of exact counts."
 )
 
 
@@ -126,6 +126,8 @@ def facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "Threat", f"{record.threat}, headline ε = {epsilon_text(record.eps, record.threat)} in pixels of [0, 1]"
     if record.training_eps is not None:
         yield "Trained at", f"{record.training_threat or ''} ε = {_training_text(record)}".strip()
+    if record.source is not None:
+        yield "Transferred", f"the attacks saw {record.source}, not the model that is evaluated"
     yield "Images", record.subset or f"all {record.num_images:,}"
     for attack in record.attacks:
         yield attack_title(attack), _settings(record.result(attack))

@@ -54,7 +54,8 @@ class Tally:
             for eps in self._plan.epsilons:
                 self._robust[name, eps].append(right.copy())
         # A batch's images may be a view of the user's own: what is shown of them is written into.
-        self._shown = Outcome(self._images.copy(), right, predictions[rows].copy(), confidences[rows].copy())
+        self._shown = {"images": self._images.copy(), "robust": right}
+        self._shown |= {"predictions": predictions[rows].copy(), "confidences": confidences[rows].copy()}
 
     def start(self, attempt: Attempt, eps: float) -> None:
         """Starts an attempt on the batch: one of a chain goes on with what the one before it left robust."""
@@ -75,8 +76,8 @@ class Tally:
 
     def end(self) -> None:
         """Ends the batch: keeps the first image of each class that was not met before."""
-        self._attacked["predictions"].append(self._shown.predictions)
-        self._attacked["confidences"].append(self._shown.confidences)
+        for name in ("predictions", "confidences"):
+            self._attacked[name].append(self._shown[name])
         met = {int(label) for drawn in self._drawn for label in drawn["labels"]}
         labels = self._now["labels"]
         rows = [row for row, label in enumerate(labels) if label not in met and label not in labels[:row]]
@@ -86,14 +87,20 @@ class Tally:
             self._drawn.append(
                 {
                     "images": self._images[rows],
-                    "attacked": self._shown.images[rows],
+                    "attacked": self._shown["images"][rows],
                     "labels": labels[rows],
                     "clean_predictions": self._now["predictions"][rows],
                     "clean_confidences": self._now["confidences"][rows],
-                    "attacked_predictions": self._shown.predictions[rows],
-                    "attacked_confidences": self._shown.confidences[rows],
+                    "attacked_predictions": self._shown["predictions"][rows],
+                    "attacked_confidences": self._shown["confidences"][rows],
                 }
             )
+
+    def attacked(self) -> dict[str, np.ndarray]:
+        """The attacked images of the batch that was ended last, and what became of them, at the headline's epsilon."""
+        robust = np.logical_and.reduce([masks[-1] for masks in self._masks(WORST, self._plan.headline)])
+        found = {name: self._shown[name] for name in ("images", "predictions", "confidences")}
+        return found | {"labels": self._now["labels"], "robust": robust}
 
     def last(self) -> dict[str, np.ndarray]:
         """What the batch that was ended left, as arrays by name: for `restore`."""
@@ -123,10 +130,16 @@ class Tally:
     def robust(self, name: str, eps: float) -> np.ndarray:
         """(n,) bool: right cleanly and after every run of an attack at `eps`.
 
-        "worst" is over all attacks, the name of a chain over those of the chain.
+        The name of a chain is over the attacks of the chain. "worst" is over all attacks, and over all smaller balls of
+        the plan as well, which lie inside: it can only fall as `eps` grows.
         """
+        return np.logical_and.reduce([np.concatenate(masks) for masks in self._masks(name, eps)])
+
+    def _masks(self, name: str, eps: float) -> list[list[np.ndarray]]:
+        """Who survived each attack and ball that `name` at `eps` is over, batch by batch."""
         members = [each.name for each in self._plan.attempts if name in (WORST, each.chain)] or [name]
-        return np.logical_and.reduce([np.concatenate(self._robust[each, eps]) for each in members])
+        radii = [radius for radius in self._plan.epsilons if radius < eps] if name == WORST else []
+        return [self._robust[each, radius] for each in members for radius in (*radii, eps)]
 
     def examples(self) -> Examples:
         """The images that were kept, and the outcome of every image."""
@@ -137,7 +150,6 @@ class Tally:
 
     def _show(self, rows: np.ndarray, outcome: Outcome) -> None:
         """Keeps for each image the run that fooled the model first, or the last run if none did."""
-        for row, images, robust, prediction, confidence in zip(rows, *outcome, strict=True):
-            if self._shown.robust[row]:
-                self._shown.images[row], self._shown.robust[row] = images, robust
-                self._shown.predictions[row], self._shown.confidences[row] = prediction, confidence
+        fresh = self._shown["robust"][rows]
+        for name, shown in self._shown.items():
+            shown[rows[fresh]] = getattr(outcome, name)[fresh]

@@ -45,19 +45,32 @@ def test_a_run_in_pieces_finds_what_one_in_one_piece_finds_with_fewer_queries(li
     right = np.flatnonzero(linear.margins > 0)
     images, labels, classifier = linear.images[right], linear.labels[right], Classifier(linear, linear.images[:2])
     square = SquareAttack(Linf(epsilon), num_queries=60)
-    outcomes, passes = [], []
+    outcomes = []
     for pieces in (1, 4):
         attempt = Attempt("square", square, objective="margin", pieces=pieces, piece_size=60 // pieces)
         compiled = CompiledAttempt(attempt, classifier, batch_size=64)
         outcomes.append(compiled(images, labels, right, SEED, run=0, epsilon=epsilon))
-        passes.append(compiled.passes_forward)
-    for one, other in zip(*outcomes, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for name in ("images", "robust", "predictions", "confidences"):
+        np.testing.assert_array_equal(getattr(outcomes[0], name), getattr(outcomes[1], name))
     assert 0 < outcomes[0].robust.sum() < len(right)
-    assert passes[1] < passes[0]
+    # Beside the queries: the image itself, its start, and the judge.
+    assert set(outcomes[0].forward) == {60 + 3}
+    assert outcomes[1].forward.sum() < outcomes[0].forward.sum() and outcomes[1].forward.max() >= 60
 
 
 def test_a_model_that_draws_no_numbers_gives_the_same_logits_when_prepared(tiny_encoder, tiny_images):
     classifier = Classifier(tiny_encoder, tiny_images)
     with classifier.prepared() as function:
         np.testing.assert_allclose(function(tf.constant(tiny_images)), classifier(tiny_images), atol=1e-5)
+
+
+def test_each_image_has_an_epsilon_of_its_own(linear):
+    attempt = Attempt("pgd", ProjectedGradientDescent(Linf(0.1), num_steps=6))
+    compiled = CompiledAttempt(attempt, Classifier(linear, linear.images[:2]), batch_size=50)
+    radii = np.linspace(0.01, 0.1, 50).astype(np.float32)
+    together = compiled(linear.images, linear.labels, np.arange(50), SEED, run=0, epsilon=radii)
+    moved = np.abs(together.images - linear.images).max(axis=(1, 2, 3))
+    np.testing.assert_allclose(moved, radii, atol=1e-6)
+    alone = compiled(linear.images[7:8], linear.labels[7:8], np.array([7]), SEED, run=0, epsilon=radii[7])
+    np.testing.assert_allclose(together.images[7], alone.images[0], atol=1e-6)
+    assert set(together.forward) == {7} and set(together.backward) == {6}

@@ -9,10 +9,12 @@ import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
-from advss_tf.evaluation import evaluate
+from advss_tf.evaluation import evaluate, read_attacked
+from advss_tf.evaluation.compiled import CompiledAttempt
 from advss_tf.evaluation.flags import result_flags
 from advss_tf.evaluation.record import Result
 from advss_tf.randomness import batch_uniform, fold, seed_each, seed_for
+from advss_tf.training.strategy import get_strategy
 
 
 class Noise:
@@ -215,11 +217,11 @@ def test_progress_tells_the_surviving_accuracy_and_the_time_left(linear):
         batch_size=20,
         progress=told.append,
     )
-    assert len(told) == 3 * 2 * 2
-    assert [step.images for step in told] == [20] * 4 + [40] * 4 + [50] * 4
+    assert len(told) == 3 * 2
+    assert [step.images for step in told] == [20] * 2 + [40] * 2 + [50] * 2
     assert told[-1].seconds_left == 0.0
     assert all(step.seconds_left > 0 for step in told[:-1])
-    assert str(told[0]).startswith("20/50 images, pgd-3 at 0.01: clean ")
+    assert str(told[0]).startswith("20/50 images, pgd-3: clean ")
     assert (told[-1].clean_acc, told[-1].robust_acc) == (record.clean_acc, record.robust_acc)
 
 
@@ -290,3 +292,94 @@ def test_given_attacks_are_run_at_other_epsilons_without_another_trace(linear):
     record = evaluate(linear, (linear.images, linear.labels), attacks=attack, epsilons=(0.01, 0.06))
     for epsilon in (0.01, 0.06):
         assert record.result("pgd-8", eps=epsilon).correct == linear.robust(epsilon, np.inf).sum()
+
+
+def test_all_epsilons_share_the_calls_of_one(linear, monkeypatch):
+    """The images that are right, in 4 balls, fill two batches of 100 rows; one ball after the other they would be 4."""
+    calls, call = [], CompiledAttempt.__call__
+
+    def counting(self, images, *args, **kwargs):
+        calls.append(len(images))
+        return call(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(CompiledAttempt, "__call__", counting)
+    data, epsilons = (linear.images.repeat(2, axis=0), linear.labels.repeat(2)), (0.01, 0.02, 0.05, 0.1)
+    record = evaluate(linear, data, attacks={"noise": Noise()}, epsilons=epsilons, batch_size=100)
+    right = 2 * int((linear.margins > 0).sum())
+    assert calls == [100] * (4 * right // 100) + [4 * right % 100] and right < 100
+    for epsilon in epsilons:
+        alone = evaluate(linear, data, attacks={"noise": Noise()}, epsilons=epsilon)
+        assert record.result("noise", eps=epsilon).correct == alone.result("noise", eps=epsilon).correct
+
+
+class Fickle(Noise):
+    """Fools in small balls only, as an attack whose steps are too long does."""
+
+    def __call__(self, climb, inputs, seed, *, epsilon=None):
+        images = super().__call__(climb, inputs, seed, epsilon=epsilon)["images"]
+        return {"images": tf.where(epsilon > 0.15, inputs["images"], images)}
+
+
+def test_the_worst_case_never_rises_with_the_ball(linear):
+    record = evaluate(linear, (linear.images, linear.labels), attacks={"fickle": Fickle()}, epsilons=(0.1, 0.2))
+    small, large = (record.result("fickle", eps=eps).correct for eps in (0.1, 0.2))
+    assert large > small and any("too weak" in warning for warning in record.warnings)
+    assert record.result("worst", eps=0.2).correct == record.result("worst", eps=0.1).correct == small
+    assert record.robust_acc == small / 50
+
+
+def test_transferred_examples_are_made_on_the_source_and_judged_by_the_model(linear):
+    """The source looks away from half of the pixels: its steepest step is the model's on the others alone."""
+    mask = np.zeros((4, 4, 1), np.float32)
+    mask[:, :2] = 1
+
+    def source(images):
+        return linear(images * mask)
+
+    attack = ProjectedGradientDescent(Linf(0.05), num_steps=1, step_size=0.05, random_start=False)
+    data = (linear.images, linear.labels)
+    record = evaluate(linear, data, attacks=attack, source=source)
+    fall = 0.05 * np.abs(linear.weights * mask).sum()
+    assert record.result("pgd-1").correct == int((linear.margins > fall).sum())
+    assert record.result("pgd-1").correct > evaluate(linear, data, attacks=attack).result("pgd-1").correct
+    assert record.source == "source" and evaluate(linear, data, attacks=attack).source is None
+
+
+def test_a_source_of_other_classes_is_refused(linear):
+    with pytest.raises(InvalidInput, match="a source with 2 logits"):
+        evaluate(linear, (linear.images, linear.labels), source=lambda images: tf.zeros((tf.shape(images)[0], 3)))
+
+
+def test_the_black_box_suite_takes_no_gradient(linear):
+    record = evaluate(linear, (linear.images, linear.labels), suite="black_box", epsilons=0.04, limit=20)
+    assert record.attacks == ("square",) and record.suite == "black_box"
+    assert record.backward_passes == 0 and record.forward_passes > 1
+    assert record.robust_acc < record.clean_acc
+
+
+def test_attacked_images_are_kept_batch_by_batch(linear, tmp_path):
+    options = {"num_steps": 4, "epsilons": (0.02, 0.05), "batch_size": 20}
+    record = evaluate(linear, (linear.images, linear.labels), save_attacked=tmp_path / "attacked", **options)
+    batches = list(read_attacked(tmp_path / "attacked"))
+    assert [len(batch["images"]) for batch in batches] == [20, 20, 10]
+    images, labels, robust = (
+        np.concatenate([batch[name] for batch in batches]) for name in ("images", "labels", "robust")
+    )
+    np.testing.assert_array_equal(labels, linear.labels)
+    np.testing.assert_array_equal(robust, record.examples.outcome_robust)
+    assert np.abs(images - linear.images).max() <= record.eps + 1e-6
+    fooled = linear(images).numpy().argmax(axis=1) != labels
+    np.testing.assert_array_equal(fooled, ~robust)
+    with pytest.raises(InvalidInput, match="mixed with something else"):
+        evaluate(linear, (linear.images, linear.labels), save_attacked=tmp_path / "attacked", **options)
+
+
+@pytest.mark.parametrize("suite", ["standard", "black_box"])
+def test_two_replicas_find_what_one_finds(linear, suite):
+    options = {"suite": suite, "num_steps": (3, 5), "epsilons": (0.02, 0.04), "num_restarts": 2, "batch_size": 30}
+    one = evaluate(linear, (linear.images, linear.labels), **options)
+    two = evaluate(linear, (linear.images, linear.labels), strategy=get_strategy("mirrored"), **options)
+    assert one.results == tuple(
+        row.model_copy(update={"seconds": same.seconds}) for row, same in zip(two.results, one.results, strict=True)
+    )
+    np.testing.assert_allclose(one.examples.attacked, two.examples.attacked, atol=1e-6)
