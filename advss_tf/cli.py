@@ -6,6 +6,7 @@ TensorFlow is imported after the flags and the recipe have been read, so that `-
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -150,18 +151,27 @@ def _show_record(screen: Any, record: Any) -> None:
 def _evaluate_flags() -> argparse.ArgumentParser:
     parser = argparse_flags.ArgumentParser(
         prog="advss-evaluate",
-        description="Measures any saved Keras model or SavedModel that gives logits, clean and under attack.",
+        description="Measures any saved Keras model or SavedModel that gives logits, clean and under attack. "
+        "Killed, the same command goes on.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("model", metavar="MODEL", help="a .keras file or a SavedModel folder")
     parser.add_argument("--data", required=True, help="digits, a tfds name, an image folder, or a .npz file")
     parser.add_argument("--data_dir", help="where prepared tfds data sets lie")
     parser.add_argument("--split", default="test", choices=("test", "held_out"), help="what is measured")
-    parser.add_argument("--suite", default="quick", help="quick (PGD-20), standard (and PGD-50), full (and AutoAttack)")
+    parser.add_argument(
+        "--suite", default="quick",
+        help="quick (PGD-20), standard (and PGD-50), full (and AutoAttack), black_box (Square), corruptions (those of "
+        "CIFAR-10-C), or unforeseen (attacks over a distortion's parameters)",
+    )  # fmt: skip
     parser.add_argument("--autoattack", default="standard", metavar="VERSION", help="standard, plus, or rand")
     parser.add_argument("--norm", default="linf", choices=("linf", "l2"), help="norm of the ball")
     parser.add_argument("--epsilons", default="8/255", help="radii in pixels of [0, 1], such as 4/255,8/255")
     parser.add_argument("--num_restarts", type=int, default=1, help="random starts of each attack")
+    parser.add_argument("--source", metavar="MODEL", help="the attacks see this model; their examples are transferred")
+    parser.add_argument("--save_attacked", metavar="FOLDER", help="write the attacked images there, one .npz a batch")
+    parser.add_argument("--baseline", metavar="RECORD", help="record of another model's corruptions, for mCE")
+    parser.add_argument("--frost", metavar="FOLDER", help="photographs for the corruption frost; else it is generated")
     parser.add_argument("--batch_size", type=int, default=256, help="images a batch")
     parser.add_argument("--limit", type=int, help="measure a stratified subset of this size")
     parser.add_argument("--seed", type=int, default=0, help="seed of splits and random starts")
@@ -172,29 +182,59 @@ def _evaluate_flags() -> argparse.ArgumentParser:
 def _evaluate(args: argparse.Namespace) -> int:
     with _quiet_import():
         from advss_tf import finetune, pretext  # noqa: F401 - registers the classes that a .keras file may name
-        from advss_tf.attacks import pixels
         from advss_tf.data import load_data
-        from advss_tf.evaluation import evaluate, load_model_for_evaluation
+        from advss_tf.evaluation import Record, load_model_for_evaluation
+        from advss_tf.training.strategy import get_strategy
     from advss_tf.screen import Screen
 
     screen = Screen()
-    epsilons = tuple(pixels(text, name="epsilons") for text in args.epsilons.split(","))
-    model, _ = load_model_for_evaluation(args.model)
+    strategy = get_strategy("auto")
+    with strategy.scope():
+        model, _ = load_model_for_evaluation(args.model)
     data = load_data(args.data, seed=args.seed, **({"data_dir": args.data_dir} if args.data_dir else {}))
-    record = evaluate(
-        model, getattr(data, args.split)(args.batch_size),
-        suite=args.suite, autoattack_version=args.autoattack, norm=args.norm, epsilons=epsilons,
-        num_restarts=args.num_restarts,
-        batch_size=args.batch_size, limit=args.limit, seed=args.seed, model_name=Path(args.model).stem,
-        data_info={
+    images = getattr(data, args.split)(args.batch_size)
+    options = {
+        "batch_size": args.batch_size, "limit": args.limit, "seed": args.seed, "model_name": Path(args.model).stem,
+        "data_info": {
             "name": data.name, "split": args.split, "fingerprint": data.fingerprint, "class_names": data.class_names
         },
-        partial=Path(args.out).with_suffix(".partial"), progress=lambda event: screen.say(str(event)),
-    )  # fmt: skip
+        "partial": Path(args.out).with_suffix(".partial"), "progress": lambda event: screen.say(str(event)),
+    }  # fmt: skip
+    record = _suite(args, strategy=strategy, side=min(data.image_shape[:2]))(model, images, **options)
     record.save(args.out)
-    _show_record(screen, record)
+    if isinstance(record, Record):
+        _show_record(screen, record)
+    else:
+        screen.say(str(record))
     screen.say(f"Record: {args.out}")
     return 0
+
+
+def _suite(args: argparse.Namespace, *, strategy: Any, side: int) -> Callable[..., Any]:
+    """What the flags ask to measure, as a function of the model and the images."""
+    from advss_tf import evaluation
+    from advss_tf.attacks import pixels
+    from advss_tf.data.corruptions import frost_photographs
+
+    if args.suite == "unforeseen":
+        return evaluation.evaluate_unforeseen
+    if args.suite == "corruptions":
+        return functools.partial(
+            evaluation.evaluate_corruptions,
+            frost_images=frost_photographs(args.frost, side=side) if args.frost else None,
+            baseline=evaluation.DistortionRecord.load(args.baseline) if args.baseline else None,
+        )
+    return functools.partial(
+        evaluation.evaluate,
+        suite=args.suite,
+        autoattack_version=args.autoattack,
+        norm=args.norm,
+        epsilons=tuple(pixels(text, name="epsilons") for text in args.epsilons.split(",")),
+        num_restarts=args.num_restarts,
+        source=evaluation.load_model_for_evaluation(args.source)[0] if args.source else None,
+        strategy=strategy,
+        save_attacked=args.save_attacked,
+    )
 
 
 # advss-report --------------------------------------------------------------------------------------------------------

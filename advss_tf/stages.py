@@ -10,7 +10,6 @@ Training stages that were killed go on from their last checkpoint. What a stage 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,8 @@ from advss_tf import assembly, config
 from advss_tf.data import ImageData
 from advss_tf.encoders import boundary, load_encoder, reset_after
 from advss_tf.errors import InvalidInput
-from advss_tf.evaluation import Record, evaluate, load_model_for_evaluation, write_report
+from advss_tf.evaluation import load_model_for_evaluation, load_record, write_report
+from advss_tf.measuring import measure
 from advss_tf.screen import Screen
 from advss_tf.serving import export_classifier, export_encoder, verify_export
 from advss_tf.training.callbacks import read_history
@@ -52,7 +52,7 @@ def pretrain(here: Run) -> dict[str, Any]:
     picked = _train(here, "pretrain", model, data.unlabelled, steps, monitor)
     result = {**_measured(here, model), "epoch": picked.epoch}
     if is_chief(here.strategy):
-        export_encoder(model, here.workdir.encoder, provenance=_provenance(here, pretext=result), branch=_branch(model))
+        export_encoder(model, here.workdir.encoder, provenance=_provenance(here, pretext=result))
     return result
 
 
@@ -77,28 +77,11 @@ def finetune(here: Run) -> dict[str, Any]:
 
 def evaluate_stage(here: Run) -> dict[str, Any]:
     """Measures the classifier on the test split: the only stage that reads it."""
-    recipe, part = here.recipe, here.recipe.evaluate
-    model, _ = load_model_for_evaluation(_needed(here, here.workdir.classifier, "finetune"))
-    record = evaluate(
-        model,
-        here.data.test(part.batch_size),
-        suite="full" if part.autoattack else "standard",
-        autoattack_version=part.autoattack or "standard",
-        norm=part.norm,
-        epsilons=part.epsilons,
-        num_steps=part.num_steps,
-        step_size=part.step_size,
-        num_restarts=part.num_restarts,
-        batch_size=part.batch_size,
-        limit=part.limit,
-        seed=recipe.seed,
-        model_name=recipe.name,
-        data_info=_data_info(here),
-        partial=here.workdir.stage("evaluate") / "partial",
-        progress=_paced(here.screen),
-    )
-    record.save(here.workdir.record)
-    return {"record": str(here.workdir.record.relative_to(here.workdir.root))}
+    path = _needed(here, here.workdir.classifier, "finetune")
+    with here.strategy.scope():
+        model, _ = load_model_for_evaluation(path)
+    written = measure(model, here.recipe, here.workdir, here.data, strategy=here.strategy, say=here.screen.say)
+    return {"records": [str(file.relative_to(here.workdir.root)) for file in written]}
 
 
 def export(here: Run) -> dict[str, Any]:
@@ -109,7 +92,6 @@ def export(here: Run) -> dict[str, Any]:
         here.workdir.served,
         class_names=here.data.class_names,
         provenance=_provenance(here, finetuned=here.workdir.finished("finetune")),
-        branch=_branch(model),
     )
     if not here.recipe.export.verify:
         return {}
@@ -120,11 +102,11 @@ def export(here: Run) -> dict[str, Any]:
 
 def report(here: Run) -> dict[str, Any]:
     """Writes the page that shows the run."""
-    record = Record.load(_needed(here, here.workdir.record, "evaluate"))
+    _needed(here, here.workdir.record, "evaluate")
     histories = {name: read_history(here.workdir.stage(name) / "history.jsonl") for name in ("pretrain", "finetune")}
     title = here.recipe.report.title or here.recipe.name
     page = write_report(
-        record,
+        [load_record(path) for path in here.workdir.records()],
         here.workdir.report,
         title=title,
         histories={name: lines for name, lines in histories.items() if lines},
@@ -180,11 +162,6 @@ def _measured(here: Run, model: keras.Model) -> dict[str, Any]:
     return {name: float(value) for name, value in logs.items()}
 
 
-def _branch(model: Any) -> str | None:
-    """The batch-norm branch that is handed over: the adversarial one, whose robustness pretraining is for."""
-    return "adversarial" if "adversarial" in model.branches else None
-
-
 def _provenance(here: Run, **results: Any) -> dict[str, Any]:
     data = {"name": here.data.name, "fingerprint": here.data.fingerprint}
     return {"recipe": config.dump_recipe(here.recipe), "seed": here.recipe.seed, "data": data, **results}
@@ -209,23 +186,3 @@ def _needed(here: Run, path: Path, stage: str) -> Path:
             received="nothing there",
         )
     return path
-
-
-def _data_info(here: Run) -> dict[str, Any]:
-    """What the record says of the data, and of the ball that the model was trained for."""
-    data, attack = here.data, here.recipe.finetune.attack if here.recipe.finetune else None
-    trained = {"training_epsilon": attack.epsilon, "training_norm": attack.norm} if attack else {}
-    names = {"name": data.name, "split": "test", "fingerprint": data.fingerprint, "class_names": data.class_names}
-    return {**names, **trained}
-
-
-def _paced(screen: Screen, seconds: float = 10.0) -> Callable[[Any], None]:
-    """Says where an evaluation stands, at most every so many seconds."""
-    said = [time.monotonic()]
-
-    def progress(event: Any) -> None:
-        if time.monotonic() - said[0] >= seconds:
-            said[0] = time.monotonic()
-            screen.say(f"evaluate: {event}")
-
-    return progress

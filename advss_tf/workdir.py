@@ -14,7 +14,7 @@ Synopsis:
       pretrain/ finetune/            checkpoints/, best.weights.h5, history.jsonl, done.json, tensorboard/
       pretrain/encoder/              SavedModel that is handed over
       finetune/classifier.keras      the finetuned model
-      evaluate/record.json           the measured numbers (and record.examples.npz)
+      evaluate/record.json           the measured numbers (and record.examples.npz); record.<what>.json: further ones
       export/classifier/1/           SavedModel for TF Serving
       report/index.html report.md    the report
 """
@@ -106,6 +106,14 @@ class Workdir:
         self.record = self.root / "evaluate" / "record.json"
         self.served = self.root / "export" / "classifier" / "1"
         self.report = self.root / "report"
+
+    def further_record(self, what: str) -> Path:
+        """A record beside the main one, such as of `"corruptions"`."""
+        return self.record.with_name(f"record.{what}.json")
+
+    def records(self) -> list[Path]:
+        """The records that are there, the main one first."""
+        return [path for path in (self.record, *sorted(self.record.parent.glob("record.*.json"))) if path.is_file()]
 
     def stage(self, name: str) -> Path:
         """The folder of a stage, such as `"pretrain"`."""

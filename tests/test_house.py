@@ -41,6 +41,7 @@ FLOORS = {
     "pretext": 4,
     "serving": 4,
     "assembly": 5,
+    "measuring": 5,
     "screen": 5,
     "runner": 5,
     "stages": 5,
@@ -54,6 +55,7 @@ MEDIAN_BODY, LONG_BODY, SHARE_OF_SHORT_BODIES = 10, 30, 0.9
 # Modules whose tests are not in the file that mirrors their path, and where these are instead.
 TESTED_ELSEWHERE = {
     "advss_tf/cli.py": "tests/integration/test_command_line.py",
+    "advss_tf/measuring.py": "tests/integration/test_command_line.py",
     "advss_tf/runner.py": "tests/integration/test_command_line.py",
     "advss_tf/stages.py": "tests/integration/test_command_line.py",
     "advss_tf/training/callbacks.py": "tests/training/test_loop.py",

@@ -123,12 +123,22 @@ def restarts_differ(attack: schema.Attack) -> Iterator[Fault]:
         yield Fault("num_restarts", "needs a random start, else every restart is the same", expected, received)
 
 
-def nothing_twice(evaluate: schema.Evaluate) -> Iterator[Fault]:
+def nothing_twice(section: schema.Evaluate | schema.Unseen | schema.Corruptions) -> Iterator[Fault]:
     """A column of the report appears once."""
-    for name in ("epsilons", "num_steps"):
-        values = list(getattr(evaluate, name))
+    for name in ("epsilons", "num_steps", "severities", "unforeseen"):
+        values = list(getattr(section, name, None) or ())
         if len(set(values)) < len(values):
             yield Fault(name, "lists a value twice", "each value once", f"{name}={values}")
+
+
+def unseen_norm(evaluate: schema.Evaluate) -> Iterator[Fault]:
+    """The same norm twice would be two records of one thing: its radii are listed together."""
+    if evaluate.unseen is not None and evaluate.unseen.norm == evaluate.norm:
+        other = "l2" if evaluate.norm == "linf" else "linf"
+        expected = f"unseen.norm: {other}; radii of the same norm go into evaluate.epsilons"
+        yield Fault(
+            "unseen.norm", "is the norm that is evaluated anyway", expected, f"unseen.norm={evaluate.unseen.norm}"
+        )
 
 
 def schedule_fits_epochs(stage: schema.Stage) -> Iterator[Fault]:

@@ -109,7 +109,7 @@ class Classifier:
         For a loop that calls it many times; up to rounding it gives the same logits.
         """
         if isinstance(self._model, RobustModel) and isinstance(self._model.encoder, keras.Model):
-            with hoisting(self._model.encoder):
+            with self._model.stream(self._model.delivered_branch or ""), hoisting(self._model.encoder):
                 yield self
         elif isinstance(self._model, keras.Model):
             function = hoisted(self._model)

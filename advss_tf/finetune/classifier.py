@@ -99,7 +99,7 @@ class RobustClassifier(RobustModel):
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return self.logits(inputs, training=training, stream="clean")
+        return self.logits(inputs, training=training, stream=self.delivered_branch or "clean")
 
     def logits(self, images: tf.Tensor, *, training: bool, stream: str = "adversarial") -> tf.Tensor:
         """The logits of the classes, `(batch, num_classes)` float32."""
@@ -134,19 +134,28 @@ class RobustClassifier(RobustModel):
 
     def measure(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle) -> dict[str, tf.Tensor]:
         attacked = self.how != "standard" or self.eval_attack is not None
-        return self._terms(inputs, puzzle, clean=True, attacked=attacked, training=False)
+        return self._terms(
+            inputs, puzzle, clean=True, attacked=attacked, training=False, stream=self.delivered_branch or "clean"
+        )
 
     def get_config(self) -> dict[str, Any]:
         names = ("num_classes", "train", "how", "beta", "boundary")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _terms(
-        self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, clean: bool, attacked: bool, training: bool
+        self,
+        inputs: dict[str, tf.Tensor],
+        puzzle: Puzzle,
+        *,
+        clean: bool,
+        attacked: bool,
+        training: bool,
+        stream: str = "clean",
     ) -> dict[str, tf.Tensor]:
         labels = puzzle.targets
         terms: dict[str, tf.Tensor] = {}
         if clean:
-            reference = self.logits(puzzle.inputs["images"], training=training, stream="clean")
+            reference = self.logits(puzzle.inputs["images"], training=training, stream=stream)
             terms |= {"clean_loss": cross_entropy(reference, labels), "accuracy": correct(reference, labels)}
         if attacked:
             logits = self.logits(inputs["images"], training=training)

@@ -79,7 +79,7 @@ class Rotation(RobustModel):
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return self.logits(inputs, training=training, stream="clean")
+        return self.logits(inputs, training=training, stream=self.delivered_branch or "clean")
 
     def logits(self, images: tf.Tensor, *, training: bool, stream: str = "adversarial") -> tf.Tensor:
         """The logits of the four turns, `(batch, 4)` float32."""

@@ -44,7 +44,8 @@ def export_encoder(
     Args:
         model_or_encoder: A Functional or Sequential Keras encoder, or a model with an attribute `encoder`.
         path: The folder to write.
-        branch: The batch-norm branch that becomes plain batch norm; needed if and only if the encoder has branches.
+        branch: The batch-norm branch that becomes plain batch norm, if the encoder has branches; None for the model's
+            own `delivered_branch`, which a bare encoder does not have.
         provenance: Where the encoder comes from, as JSON: recipe, seed, fingerprint of the data, … The versions of
             advss_tf, tensorflow and keras are added under `versions`.
 
@@ -55,6 +56,7 @@ def export_encoder(
         InvalidInput: if the encoder cannot be described, a branch is needed, not there or not known, `provenance` is
             not JSON, or `path` is taken by something else.
     """
+    branch = branch or getattr(model_or_encoder, "delivered_branch", None)
     encoder = _named(getattr(model_or_encoder, "encoder", model_or_encoder), branch)
     cards = {"encoder": encoder.card(), "provenance": provenance_card(provenance)}
     module, signatures = encoder_module(_network(encoder.model), _values(encoder.variables), encoder.image_shape)
@@ -78,8 +80,9 @@ def export_classifier(
         classifier: A Keras model, images -> logits, with attributes `encoder` and `num_classes`.
         path: The folder to write.
         class_names: One name per class; None for "0", "1", …
-        branch: The batch-norm branch of the encoder that becomes plain batch norm; needed if and only if the encoder
-            has branches. The classifier must then have an attribute `head`, a Keras layer, features -> logits.
+        branch: The batch-norm branch of the encoder that becomes plain batch norm, if the encoder has branches; None
+            for the classifier's own `delivered_branch`. The classifier must then have an attribute `head`, a Keras
+            layer, features -> logits.
         provenance: See `export_encoder`.
 
     Returns:
@@ -90,6 +93,7 @@ def export_classifier(
             does not give one logit per class, or `head(encoder(images))` is not what the classifier computes.
     """
     _refuse_without_parts(classifier)
+    branch = branch or getattr(classifier, "delivered_branch", None)
     encoder = _named(classifier.encoder, branch)
     logits = _network(classifier)
     # Called before its variables are listed: a Keras model may build its head at the first call.

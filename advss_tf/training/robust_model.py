@@ -137,6 +137,15 @@ class RobustModel(keras.Model):
         """The context in which branched batch norm uses the branch `name`; nothing for an encoder without it."""
         return norm_branch(name) if name in self.branches else contextlib.nullcontext()
 
+    @property
+    def delivered_branch(self) -> str | None:
+        """The batch-norm branch that is evaluated and handed over; None if the encoder has none.
+
+        It is that of attacked images, whose robustness the training was for, or of clean ones where nothing attacks.
+        """
+        wanted = "clean" if self.attack is None else "adversarial"
+        return wanted if wanted in self.branches else next(iter(self.branches), None)
+
     def total(self, terms: Terms) -> tf.Tensor:
         """The weighted sum of the loss terms, `(batch,)`."""
         return tf.add_n([weight * terms[name] for name, weight in self.loss_weights.items()])

@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.encoders import resnet20
 from advss_tf.errors import InvalidInput
+from advss_tf.evaluation.models import Classifier
 from advss_tf.finetune import RobustClassifier
 from advss_tf.training import Batch
 
@@ -88,3 +90,31 @@ def test_evaluation_climbs_the_cross_entropy_whatever_training_climbs(tiny_encod
         model.compile("sgd")
         logs.append(model.evaluate(tiny_images, tiny_labels, verbose=0, return_dict=True)["adversarial_loss"])
     assert logs[0] == pytest.approx(logs[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "how, delivered", [("trades", "adversarial"), ("adversarial", "adversarial"), ("standard", "clean")]
+)
+def test_the_branch_that_was_trained_for_is_the_one_that_is_called_and_measured(
+    how, delivered, tiny_images, tiny_labels
+):
+    encoder = resnet20((8, 8, 3), width=2, branches=("clean", "adversarial"))
+    attack = None if how == "standard" else ATTACK
+    model = RobustClassifier(encoder, 3, how=how, attack=attack, eval_attack=None)
+    rng = np.random.default_rng(0)
+    for variable in model.non_trainable_variables:
+        if "moving_mean" in variable.path:
+            variable.assign(rng.normal(size=variable.shape))
+    other = {"clean": "adversarial", "adversarial": "clean"}[delivered]
+    expected, rejected = (model.logits(tiny_images, training=False, stream=stream) for stream in (delivered, other))
+    assert model.delivered_branch == delivered and np.abs(expected - rejected).max() > 0.01
+    np.testing.assert_allclose(model(tiny_images), expected, atol=1e-6)
+    with Classifier(model, tiny_images).prepared() as prepared:
+        np.testing.assert_allclose(prepared(tf.constant(tiny_images)), expected, atol=1e-4)
+    puzzle = model.pose(Batch(tf.constant(tiny_images), tf.constant(tiny_labels)), tf.constant([0, 0]))
+    measured = model.measure(puzzle.inputs, puzzle)["accuracy"]
+    np.testing.assert_array_equal(measured, np.argmax(expected, axis=1) == tiny_labels)
+
+
+def test_an_encoder_without_branches_delivers_none(tiny_encoder):
+    assert classifier(tiny_encoder).delivered_branch is None

@@ -13,6 +13,8 @@ import pytest
 import tensorflow as tf
 
 from advss_tf import cli
+from advss_tf.data.corruptions import CORRUPTIONS
+from advss_tf.evaluation import load_record
 
 RECIPE = """
 name: story
@@ -33,7 +35,13 @@ finetune:
   epochs: 2
   batch_size: 40
   optimizer: {kind: adamw, learning_rate: 0.01}
-evaluate: {epsilons: [0.05, 0.1], num_steps: [2], limit: 50}
+evaluate:
+  epsilons: [0.05, 0.1]
+  num_steps: [2]
+  limit: 50
+  unseen: {norm: l2, epsilons: [0.5]}
+  corruptions: {severities: [1, 5]}
+  unforeseen: [fog]
 export: {verify: false}
 """
 
@@ -61,6 +69,7 @@ def test_a_run_leaves_everything_that_its_layout_promises(story):
     for name in (
         "recipe.yaml", "run.log", "pretrain/encoder/saved_model.pb", "pretrain/history.jsonl", "pretrain/tensorboard",
         "finetune/classifier.keras", "finetune/best.json", "evaluate/record.json", "evaluate/record.examples.npz",
+        "evaluate/record.l2.json", "evaluate/record.corruptions.json", "evaluate/record.unforeseen.json",
         "export/classifier/1/saved_model.pb", "report/index.html", "report/report.md",
     ):  # fmt: skip
         assert (workdir / name).exists(), name
@@ -101,6 +110,32 @@ def test_any_saved_model_is_evaluated(story, tmp_path, capsys):
     assert "Report:" in capsys.readouterr().out
 
 
+def test_further_records_are_of_what_the_recipe_asked_for(story):
+    balls, harmed, odd = (
+        load_record(story[1] / "evaluate" / f"record.{w}.json") for w in ("l2", "corruptions", "unforeseen")
+    )
+    assert (balls.threat, balls.eps, balls.training_threat, balls.training_eps) == ("L2", 0.5, "Linf", 0.1)
+    assert harmed.kinds == CORRUPTIONS and harmed.levels == (1, 5)
+    assert odd.kinds == ("fog",) and odd.threat == "unforeseen"
+    assert {record.num_images for record in (balls, harmed, odd)} == {50}
+    assert len({record.clean_acc for record in (balls, harmed, odd)}) == 1
+    page = (story[1] / "report" / "index.html").read_text()
+    assert "gaussian" in page and "L2" in page
+
+
+def test_corruptions_and_transfer_are_suites_and_flags(story, tmp_path):
+    model, served = story[1] / "finetune/classifier.keras", story[1] / "export/classifier/1"
+    flags = ("--data", "digits", "--limit", 20, "--epsilons", "0.1")
+    first, second, third = (tmp_path / name for name in ("record.a.json", "record.b.json", "record.c.json"))
+    run = (cli._evaluate_flags, cli._evaluate, model, *flags)
+    assert command(*run, "--suite", "corruptions", "--out", first) == 0
+    assert command(*run, "--suite", "corruptions", "--baseline", first, "--out", second) == 0
+    assert load_record(second).mce == pytest.approx(1.0) and load_record(first).mce is None
+    attacked = tmp_path / "attacked"
+    assert command(*run, "--source", served, "--save_attacked", attacked, "--out", third) == 0
+    assert load_record(third).source and (attacked / "batch-000000.npz").is_file()
+
+
 def test_the_handed_over_encoder_needs_no_advss_tf(story):
     images = np.random.default_rng(0).random((3, 8, 8, 1), dtype=np.float32)
     layer = keras.layers.TFSMLayer(story[1] / "pretrain" / "encoder", call_endpoint="serving_default")
@@ -123,6 +158,7 @@ def test_a_stage_that_lacks_what_it_starts_from_says_so(story, tmp_path, capsys)
         (("--config", "{recipe}", "--workdir", "x", "--stages", "train"), "`stages` is not known"),
         (("--config", "{recipe}", "--workdir", "{recipe}/x"), "Not a directory"),
         (("--config", "{recipe}", "--workdir", "x", "--set", "data.labels_per_class=175"), "labels_per_class"),
+        (("--config", "{recipe}", "--workdir", "x", "--set", "evaluate.unseen.norm=linf"), "evaluated anyway"),
     ],
 )
 def test_mistakes_are_answered_in_words_and_leave_nothing(args, words, tmp_path, capsys, monkeypatch):

@@ -11,7 +11,8 @@ Synopsis:
 
 from __future__ import annotations
 
+from advss_tf.data.corruptions.photographs import frost_photographs
 from advss_tf.data.corruptions.registry import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
 from advss_tf.data.corruptions.weather import frost_source
 
-__all__ = ["CORRUPTIONS", "EXTRA_CORRUPTIONS", "corrupt", "frost_source"]
+__all__ = ["CORRUPTIONS", "EXTRA_CORRUPTIONS", "corrupt", "frost_photographs", "frost_source"]

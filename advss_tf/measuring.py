@@ -1,0 +1,133 @@
+"""What a recipe wants to have measured of a classifier, one record file after the other.
+
+Synopsis:
+
+    files = measure(model, recipe, workdir, data, strategy=strategy, say=print)
+
+    evaluate/record.json                 clean, and attacked in the balls of the recipe
+    evaluate/record.l2.json              attacked in balls of the other norm
+    evaluate/record.corruptions.json     under corruptions
+    evaluate/record.unforeseen.json      under attacks over a distortion's parameters
+
+Killed, it goes on behind the last finished batch of the record that was being made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from advss_tf import config
+from advss_tf.data import ImageData
+from advss_tf.data.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, frost_photographs
+from advss_tf.evaluation import DistortionRecord, evaluate, evaluate_corruptions, evaluate_unforeseen
+from advss_tf.workdir import Workdir
+
+
+def measure(
+    model: Callable[..., Any],
+    recipe: config.Recipe,
+    workdir: Workdir,
+    data: ImageData,
+    *,
+    strategy: tf.distribute.Strategy,
+    say: Callable[[str], None],
+) -> list[Path]:
+    """Makes the records that `recipe.evaluate` asks for and are not there yet; only here the test split is read.
+
+    Returns:
+        The record files, the main one first.
+    """
+    files = []
+    for path, make in _wanted(recipe, workdir, strategy=strategy):
+        if not path.is_file():
+            partial = workdir.stage("evaluate") / f"partial.{path.stem}"
+            record = make(
+                model,
+                data.test(recipe.evaluate.batch_size),
+                batch_size=recipe.evaluate.batch_size,
+                limit=recipe.evaluate.limit,
+                seed=recipe.seed,
+                model_name=recipe.name,
+                data_info=_data_info(recipe, data),
+                partial=partial,
+                progress=_paced(say, path.stem),
+            )
+            record.save(path)
+            say(f"evaluate: {record}")
+        files.append(path)
+    return files
+
+
+def _wanted(
+    recipe: config.Recipe, workdir: Workdir, *, strategy: tf.distribute.Strategy
+) -> Iterator[tuple[Path, Callable[..., Any]]]:
+    """Each record's file, and the function that makes it from a model and data."""
+    part = recipe.evaluate
+
+    def attacked(norm: str, epsilons: Any) -> Callable[..., Any]:
+        def make(*args: Any, **options: Any) -> Any:
+            return evaluate(
+                *args,
+                suite="full" if part.autoattack else "standard",
+                autoattack_version=part.autoattack or "standard",
+                norm=norm,
+                epsilons=epsilons,
+                num_steps=part.num_steps,
+                # Its unit is that of one norm.
+                step_size=part.step_size if norm == part.norm else None,
+                num_restarts=part.num_restarts,
+                strategy=strategy if isinstance(strategy, tf.distribute.MirroredStrategy) else None,
+                **options,
+            )
+
+        return make
+
+    yield workdir.record, attacked(part.norm, part.epsilons)
+    if part.unseen is not None:
+        yield workdir.further_record(part.unseen.norm), attacked(part.unseen.norm, part.unseen.epsilons)
+    if part.corruptions is not None:
+        yield workdir.further_record("corruptions"), lambda *args, **options: _corrupted(recipe, *args, **options)
+    if part.unforeseen is not None:
+        yield (
+            workdir.further_record("unforeseen"),
+            lambda *args, **options: evaluate_unforeseen(*args, attacks=part.unforeseen, **options),
+        )
+
+
+def _corrupted(recipe: config.Recipe, model: Callable[..., Any], data: Any, **options: Any) -> DistortionRecord:
+    wanted = recipe.evaluate.corruptions
+    side = min(data.element_spec[0].shape[1:3])
+    return evaluate_corruptions(
+        model,
+        data,
+        corruptions=CORRUPTIONS + EXTRA_CORRUPTIONS * wanted.extra,
+        severities=wanted.severities,
+        frost_images=None if wanted.frost is None else frost_photographs(wanted.frost, side=side),
+        baseline=None if wanted.baseline is None else DistortionRecord.load(wanted.baseline),
+        **options,
+    )
+
+
+def _data_info(recipe: config.Recipe, data: ImageData) -> dict[str, Any]:
+    """What the record says of the data, and of the ball that the model was trained for."""
+    attack = recipe.finetune.attack if recipe.finetune else None
+    trained = {"training_epsilon": attack.epsilon, "training_norm": attack.norm} if attack else {}
+    names = {"name": data.name, "split": "test", "fingerprint": data.fingerprint, "class_names": data.class_names}
+    return {**names, **trained}
+
+
+def _paced(say: Callable[[str], None], what: str, seconds: float = 10.0) -> Callable[[Any], None]:
+    """Says where an evaluation stands, at most every so many seconds."""
+    said = [time.monotonic()]
+
+    def progress(event: Any) -> None:
+        if time.monotonic() - said[0] >= seconds:
+            said[0] = time.monotonic()
+            say(f"evaluate {what.removeprefix('record').lstrip('.')}".rstrip() + f": {event}")
+
+    return progress
