@@ -25,6 +25,7 @@ from advss_tf.errors import InvalidInput, one_of
 from advss_tf.evaluation.attempts import Plan, plan_attempts
 from advss_tf.evaluation.autoattack import VERSIONS, autoattack
 from advss_tf.evaluation.batches import Batches
+from advss_tf.evaluation.cost import Estimate, estimate
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
 from advss_tf.evaluation.partial import Partial
@@ -53,6 +54,7 @@ def evaluate(
     data_info: Any = None,
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    announce: Callable[[Estimate], None] | None = None,
 ) -> Record:
     """Measures clean accuracy and accuracy under projected gradient descent.
 
@@ -86,6 +88,8 @@ def evaluate(
         partial: If given, a folder where every finished batch is kept: an evaluation that was killed goes on behind the
             last of them, with the record of one that was not. It is removed at the end.
         progress: Called with a `Progress` after every run of an attack on a batch.
+        announce: Called once before the first attack with an `Estimate` of what all will cost at most, such as `print`;
+            it takes a few seconds to make.
 
     Returns:
         The record; `record.save(path)` writes it.
@@ -113,6 +117,8 @@ def evaluate(
         attempts = autoattack(autoattack_version, threat, num_classes=classifier.num_classes)
         plan = plan.with_autoattack(autoattack_version, attempts)
     flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
+    if announce is not None:
+        announce(estimate(plan, classifier, batches))
     run = Run(plan, classifier, batches, seed=seed, progress=progress, started=started)
     kept = None
     if partial is not None:
