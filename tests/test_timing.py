@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from advss_tf.timing import clock
+from advss_tf.timing import clock, duration
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,24 @@ from advss_tf.timing import clock
 )
 def test_a_time_is_written_as_on_a_clock(seconds, text):
     assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.02, "1 s"),
+        (40.2, "41 s"),
+        (59.0, "59 s"),
+        (59.1, "1 min"),
+        (60, "1 min"),
+        (61, "2 min"),
+        (170, "3 min"),
+        (3541, "1 h"),
+        (7790, "2 h 10 min"),
+        (3_600_001, "1,000 h 1 min"),
+        (math.nan, "?"),
+    ],
+)
+def test_a_duration_is_written_in_words_and_rounded_up(seconds, text):
+    assert duration(seconds) == text

@@ -1,7 +1,9 @@
 """Evaluation: how often a classifier is right, cleanly and under attack, and the record and report of it."""
 
 from advss_tf.evaluation.attacked import read_attacked
+from advss_tf.evaluation.callback import RobustEvaluation
 from advss_tf.evaluation.comparison import Comparison, compare
+from advss_tf.evaluation.cost import Estimate, estimate
 from advss_tf.evaluation.distortion_record import DistortionRecord, load_record
 from advss_tf.evaluation.evaluators import evaluate
 from advss_tf.evaluation.models import ModelInfo, load_model_for_evaluation
@@ -14,12 +16,15 @@ from advss_tf.evaluation.tables import result_table
 __all__ = [
     "Comparison",
     "DistortionRecord",
+    "Estimate",
     "Examples",
     "ModelInfo",
     "Progress",
     "Record",
     "Result",
+    "RobustEvaluation",
     "compare",
+    "estimate",
     "evaluate",
     "load_model_for_evaluation",
     "load_record",

@@ -27,6 +27,7 @@ from advss_tf.evaluation.attacked import AttackedImages
 from advss_tf.evaluation.attempts import Plan, plan_attempts
 from advss_tf.evaluation.autoattack import VERSIONS, autoattack
 from advss_tf.evaluation.batches import Batches
+from advss_tf.evaluation.cost import Estimate, estimate
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
 from advss_tf.evaluation.partial import Partial
@@ -58,6 +59,7 @@ def evaluate(
     save_attacked: str | Path | None = None,
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    announce: Callable[[Estimate], None] | None = None,
 ) -> Record:
     """Measures clean accuracy and accuracy under projected gradient descent.
 
@@ -98,6 +100,8 @@ def evaluate(
         partial: If given, a folder where every finished batch is kept: an evaluation that was killed goes on behind the
             last of them, with the record of one that was not. It is removed at the end.
         progress: Called with a `Progress` after every run of an attack on a batch.
+        announce: Called once before the first attack with an `Estimate` of what all will cost at most, such as `print`;
+            it takes a few seconds to make.
 
     Returns:
         The record; `record.save(path)` writes it.
@@ -126,6 +130,8 @@ def evaluate(
         attempts = autoattack(autoattack_version, threat, num_classes=classifier.num_classes)
         plan = plan.with_autoattack(autoattack_version, attempts)
     flags = model_flags(attacker, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
+    if announce is not None:
+        announce(estimate(plan, attacker, batches))
     run = Run(
         plan, classifier, batches, seed=seed, progress=progress, started=started, source=attacker, strategy=strategy
     )
