@@ -17,15 +17,17 @@ follows the code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
 
-from advss_tf.attacks.pgd import AttackResult, Images, _at_least_one, _into_box, _per_example
-from advss_tf.attacks.threat import Threat, get_threat
-from advss_tf.errors import InvalidInput, one_of
+from advss_tf.attacks.arguments import at_least_one, within
+from advss_tf.attacks.attack import Attack, AttackResult
+from advss_tf.attacks.batches import Images, as_float32, beside, choose, into_box, shape_of, start_each, zero_each
+from advss_tf.attacks.step_sizes import StepSizes, after_step, first_sizes
+from advss_tf.attacks.threat import Threat
+from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold
 
 # The share of a new step; the rest is the step before it.
@@ -47,20 +49,6 @@ class Judged(NamedTuple):
 Climb: TypeAlias = Callable[[Images], tf.Tensor | Judged]
 
 
-def checkpoints(num_steps: int) -> list[int]:
-    """The numbers of the steps after which the step size is looked at, in [1, num_steps].
-
-    The first period is 22 % of the steps; each is 3 % shorter than the one before it, down to 6 %. Each share is
-    rounded down, to one step at least. For 100 steps: 22, 41, 57, 70, 80, 87, 93, 99.
-    """
-    period, shorter, shortest = (max(int(share * num_steps), 1) for share in (0.22, 0.03, 0.06))
-    steps = [period]
-    while steps[-1] + max(period - shorter, shortest) <= num_steps:
-        period = max(period - shorter, shortest)
-        steps.append(steps[-1] + period)
-    return steps
-
-
 class _Best(NamedTuple):
     """Of a path, example by example: the first point that won, else the first of the highest."""
 
@@ -70,21 +58,18 @@ class _Best(NamedTuple):
 
 
 class _Path(NamedTuple):
-    """The variables of the loop: images, and `(batch,)` numbers of which `size` is the step in radii."""
+    """The variables of the loop; `value`, `(batch,)`, is that of the point before."""
 
     step: tf.Tensor
     points: Images
     previous: Images
     value: tf.Tensor
-    increases: tf.Tensor
-    size: tf.Tensor
-    halved: tf.Tensor
-    best_at_checkpoint: tf.Tensor
+    sizes: StepSizes
     best: _Best
 
 
 @keras.saving.register_keras_serializable(package="advss_tf")
-class AutoPGD:
+class AutoPGD(Attack):
     """Gradient ascent with momentum whose step is halved, example by example, where it no longer pays.
 
     It starts at a random direction scaled to the bound, with a step of twice the radius. At each of the `checkpoints` a
@@ -117,25 +102,20 @@ class AutoPGD:
             example.
     """
 
+    norms = ("linf", "l2")
+
     def __init__(
         self, threat: Threat, *, num_steps: int = 100, num_restarts: int = 1, rho: float = 0.75, eot_samples: int = 1
     ) -> None:
-        one_of("norm", threat.norm, ("linf", "l2"))
-        self.threat = threat
-        self.num_steps = _at_least_one("num_steps", num_steps)
-        self.num_restarts = _at_least_one("num_restarts", num_restarts)
-        if isinstance(rho, bool) or not 0 < rho <= 1:
-            raise InvalidInput("`rho` is not a share.", expected="a number in (0, 1]", received=f"rho={rho!r}")
-        self.rho = float(rho)
-        self.eot_samples = _at_least_one("eot_samples", eot_samples)
-
-    def __call__(self, climb: Climb, inputs: Images, seed: tf.Tensor, *, epsilon: Any = None) -> Images:
-        return self.run(climb, inputs, seed, epsilon=epsilon).inputs
+        super().__init__(threat)
+        self.num_steps = at_least_one("num_steps", num_steps)
+        self.num_restarts = at_least_one("num_restarts", num_restarts)
+        self.rho = within("rho", rho, 0 < rho <= 1, "a number in (0, 1]")
+        self.eot_samples = at_least_one("eot_samples", eot_samples)
 
     def run(self, climb: Climb, inputs: Images, seed: tf.Tensor, *, epsilon: Any = None) -> AttackResult:
         """The same as a call, together with how strong the attack was; `climb` is that of the returned point."""
-        centers = {name: tf.cast(images, tf.float32) for name, images in inputs.items()}
-        radius = _per_example(self.threat.epsilon if epsilon is None else epsilon)
+        centers, radius = as_float32(inputs), self._radius(epsilon)
 
         def start_again(restart: tf.Tensor, best: _Best) -> tuple[tf.Tensor, _Best]:
             start = self._start(centers, radius, fold(seed, restart))
@@ -147,23 +127,12 @@ class AutoPGD:
 
         path = (tf.constant(0), _nothing(centers))
         points, _, judged = tf.while_loop(goes_on, start_again, path, parallel_iterations=1)[1]
-        points = {name: tf.stop_gradient(point) for name, point in points.items()}
-        used = [self.threat.at_bound(points[name] - centers[name], radius) for name in centers]
-        return AttackResult(points, tf.stop_gradient(judged.values), tf.add_n(used) / len(used))
+        return self._result(points, judged.values, centers, radius)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data: `{"threat": {"norm", "epsilon"}, "num_steps": …}`."""
-        names = ("num_steps", "num_restarts", "rho", "eot_samples")
-        return {"threat": self.threat.get_config(), **{name: getattr(self, name) for name in names}}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> AutoPGD:
-        config = dict(config)
-        return cls(get_threat(**config.pop("threat")), **config)
-
-    def __repr__(self) -> str:
-        config = self.get_config() | {"threat": self.threat}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in config.items())})"
+    def passes(self) -> tuple[int, int]:
+        """`num_steps + 1` of each, times `eot_samples`: the start costs as much as a step."""
+        looks = (self.num_steps + 1) * self.eot_samples
+        return looks, looks
 
     def _one_path(self, climb: Climb, best: _Best, centers: Images, radius: tf.Tensor, restart: tf.Tensor) -> _Best:
         def ascend(*variables: Any) -> _Path:
@@ -174,56 +143,40 @@ class AutoPGD:
         def goes_on(step: tf.Tensor, *others: Any) -> tf.Tensor:
             return (step <= self.num_steps) & ~tf.reduce_all(others[-1].judged.won)
 
-        zeros, yes = tf.zeros_like(best.judged.values), tf.ones_like(best.judged.won)
-        # Every size counts as halved before the first checkpoint, so that `rho` alone decides there.
-        path = _Path(tf.constant(0), best.points, best.points, zeros, zeros, zeros + 2, yes, zeros, best)
+        zeros = tf.zeros_like(best.judged.values)
+        path = _Path(tf.constant(0), best.points, best.points, zeros, first_sizes(zeros), best)
         return tf.while_loop(goes_on, ascend, path, parallel_iterations=1)[-1]
 
     def _start(self, centers: Images, radius: tf.Tensor, seed: tf.Tensor) -> Images:
-        starts = {}
-        for number, (name, center) in enumerate(sorted(centers.items())):
-            shape = [tf.shape(center)[0] if center.shape[0] is None else center.shape[0], *center.shape[1:]]
-            noise = self.threat.random(fold(seed, number), shape, 1.0)
+        def start(center: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            shape = shape_of(center)
+            noise = self.threat.random(seed, shape, 1.0)
             length = tf.norm(tf.reshape(noise, (shape[0], -1)), ord=self.threat.order, axis=1)
-            starts[name] = _into_box(center + radius * tf.math.divide_no_nan(noise, _beside(length, noise)))
-        return starts
+            return into_box(center + radius * tf.math.divide_no_nan(noise, beside(length)))
+
+        return start_each(centers, seed, start)
 
     def _ascend(self, path: _Path, found: tuple[Judged, Images], centers: Images, radius: tf.Tensor) -> _Path:
         """Note what was found where the path stands, and take a step; where the last step ends is not looked at."""
         judged, gradients = found
         under_way = path.step > 0
         best = _better(path.best, _Best(path.points, gradients, judged))
-        increases = path.increases + tf.cast(under_way & (judged.values > path.value), tf.float32)
-        value = tf.where(under_way, judged.values, 0.0)
-        path, returns = self._checkpoint(path._replace(best=best, increases=increases, value=value))
-        points = _choose(returns, best.points, path.points)
-        gradients = _choose(returns, best.gradients, gradients)
+        rose, value = under_way & (judged.values > path.value), tf.where(under_way, judged.values, 0.0)
+        sizes, returns = after_step(
+            path.sizes, path.step, rose=rose, best=best.judged.values, num_steps=self.num_steps, rho=self.rho
+        )
+        points, gradients = choose(returns, (best.points, best.gradients), (path.points, gradients))
         share = tf.where(under_way, _MOMENTUM, 1.0)
         moved = {}
         for name, point in points.items():
-            step = self.threat.step(gradients[name], _beside(path.size, point) * radius)
+            step = self.threat.step(gradients[name], beside(sizes.size) * radius)
             ahead = self._inside(point + step, centers[name], radius)
             along = share * (ahead - point) + (1 - share) * (point - path.previous[name])
             moved[name] = self._inside(point + along, centers[name], radius)
-        return path._replace(step=path.step + 1, points=moved, previous=points)
-
-    def _checkpoint(self, path: _Path) -> tuple[_Path, tf.Tensor]:
-        """The path with its steps halved where they should be, and where that is: `(batch,)` bool."""
-        periods = {step: step - before for before, step in pairwise([0, *checkpoints(self.num_steps)])}
-        period = tf.gather([periods.get(step, 0) for step in range(self.num_steps + 1)], path.step)
-        due, value = period > 0, path.best.judged.values
-        seldom = path.increases <= self.rho * tf.cast(period, tf.float32)
-        halved = due & (seldom | (~path.halved & (path.best_at_checkpoint >= value)))
-        checked = path._replace(
-            increases=tf.where(due, 0.0, path.increases),
-            size=tf.where(halved, path.size / 2, path.size),
-            halved=tf.where(due, halved, path.halved),
-            best_at_checkpoint=tf.where(due, value, path.best_at_checkpoint),
-        )
-        return checked, halved
+        return _Path(path.step + 1, moved, points, value, sizes, best)
 
     def _inside(self, point: tf.Tensor, center: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-        return _into_box(center + self.threat.project(point - center, radius))
+        return into_box(center + self.threat.project(point - center, radius))
 
     def _judge(self, climb: Climb, points: Images, number: tf.Tensor) -> tuple[Judged, Images]:
         if self.eot_samples == 1:
@@ -275,7 +228,7 @@ def _judged(returned: Any, shape: tf.TensorShape) -> Judged:
 
 
 def _nothing(points: Images, *, won: tf.Tensor | bool = False) -> _Best:
-    values = tf.zeros_like(next(iter(points.values()))[:, 0, 0, 0])
+    values = zero_each(points)
     gradients = {name: tf.zeros_like(point) for name, point in points.items()}
     return _Best(points, gradients, Judged(values - float("inf"), tf.zeros_like(values, tf.bool) | won))
 
@@ -283,15 +236,4 @@ def _nothing(points: Images, *, won: tf.Tensor | bool = False) -> _Best:
 def _better(old: _Best, new: _Best) -> _Best:
     """Example by example the new one where it is the first that won, or where none won and it climbs higher."""
     takes = ~old.judged.won & (new.judged.won | (new.judged.values > old.judged.values))
-    values = tf.where(takes, new.judged.values, old.judged.values)
-    points, gradients = (_choose(takes, there, here) for there, here in zip(new[:2], old[:2], strict=True))
-    return _Best(points, gradients, Judged(values, old.judged.won | new.judged.won))
-
-
-def _choose(mask: tf.Tensor, chosen: Images, others: Images) -> Images:
-    return {name: tf.where(_beside(mask, other), chosen[name], other) for name, other in others.items()}
-
-
-def _beside(numbers: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """One number per example, shaped so that it multiplies the images: `(batch, 1, 1, 1)`."""
-    return tf.reshape(numbers, (-1, *[1] * (len(images.shape) - 1)))
+    return choose(takes, new, old)

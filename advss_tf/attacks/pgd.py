@@ -16,36 +16,23 @@ Reference: Madry et al., "Towards Deep Learning Models Resistant to Adversarial 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
-from advss_tf.attacks.threat import Threat, get_threat, pixels
+from advss_tf.attacks.arguments import at_least_one
+from advss_tf.attacks.attack import Attack, AttackResult
+from advss_tf.attacks.batches import Images, as_float32, choose, into_box, shape_of, start_each, zero_each
+from advss_tf.attacks.threat import Threat, pixels
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.randomness import fold
 
-Images: TypeAlias = dict[str, tf.Tensor]
 Climb: TypeAlias = Callable[[Images], tf.Tensor]
 
 
-class AttackResult(NamedTuple):
-    """What an attack found.
-
-    Attributes:
-        inputs: The attacked images, same names and shapes as the inputs, float32 in [0, 1].
-        climb: `(batch,)` float32: the climb at the last point where it was evaluated. With `keep="best"` or restarts
-            that is the returned point; with `keep="last"` it is the point one step before it: no pass more.
-        at_bound: `(batch,)` float32: the share of the ball that is used, mean over the inputs.
-    """
-
-    inputs: Images
-    climb: tf.Tensor
-    at_bound: tf.Tensor
-
-
 @keras.saving.register_keras_serializable(package="advss_tf")
-class ProjectedGradientDescent:
+class ProjectedGradientDescent(Attack):
     """Steepest ascent in small steps, projected back to the ball and to [0, 1] after each.
 
     Args:
@@ -84,11 +71,11 @@ class ProjectedGradientDescent:
         keep: str = "last",
         batch_norm: str = "inference",
     ) -> None:
-        self.threat = threat
-        self.num_steps = _at_least_one("num_steps", num_steps)
+        super().__init__(threat)
+        self.num_steps = at_least_one("num_steps", num_steps)
         self.step_size = None if step_size is None else pixels(step_size, name="step_size")
         self.random_start = bool(random_start)
-        self.num_restarts = _at_least_one("num_restarts", num_restarts)
+        self.num_restarts = at_least_one("num_restarts", num_restarts)
         self.keep = one_of("keep", keep, ("last", "best"))
         self.batch_norm = one_of("batch_norm", batch_norm, ("inference", "training"))
         self._check_step_size()
@@ -99,32 +86,20 @@ class ProjectedGradientDescent:
                 received=f"random_start=False, num_restarts={num_restarts}",
             )
 
-    def __call__(self, climb: Climb, inputs: Images, seed: tf.Tensor, *, epsilon: Any = None) -> Images:
-        return self.run(climb, inputs, seed, epsilon=epsilon).inputs
-
     def run(self, climb: Climb, inputs: Images, seed: tf.Tensor, *, epsilon: Any = None) -> AttackResult:
         """The same as a call, together with how strong the attack was."""
-        centers = {name: tf.cast(images, tf.float32) for name, images in inputs.items()}
-        radius = _per_example(self.threat.epsilon if epsilon is None else epsilon)
+        centers, radius = as_float32(inputs), self._radius(epsilon)
         with keras.StatelessScope():  # a forward pass may not move running statistics or any other variable
             points, climbed = self._restarts(climb, centers, radius, seed)
-        points = {name: tf.stop_gradient(point) for name, point in points.items()}
-        used = [self.threat.at_bound(points[name] - centers[name], radius) for name in centers]
-        return AttackResult(points, tf.stop_gradient(climbed), tf.add_n(used) / len(used))
+        return self._result(points, climbed, centers, radius)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data: `{"threat": {"norm", "epsilon"}, "num_steps": …}`."""
-        names = ("num_steps", "step_size", "random_start", "num_restarts", "keep", "batch_norm")
-        return {"threat": self.threat.get_config(), **{name: getattr(self, name) for name in names}}
+    def passes(self) -> tuple[int, int]:
+        """`num_steps` of each, and one forward pass more with `keep="best"` or restarts, at the last point."""
+        return self.num_steps + self._looks_at_the_last, self.num_steps
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> ProjectedGradientDescent:
-        config = dict(config)
-        return cls(get_threat(**config.pop("threat")), **config)
-
-    def __repr__(self) -> str:
-        config = self.get_config() | {"threat": self.threat}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in config.items())})"
+    @property
+    def _looks_at_the_last(self) -> bool:
+        return self.keep == "best" or self.num_restarts > 1
 
     def _restarts(self, climb: Climb, centers: Images, radius: tf.Tensor, seed: tf.Tensor) -> tuple[Images, tf.Tensor]:
         best = self._one_start(climb, centers, radius, fold(seed, 0))
@@ -142,8 +117,7 @@ class ProjectedGradientDescent:
 
     def _one_start(self, climb: Climb, centers: Images, radius: tf.Tensor, seed: tf.Tensor) -> tuple[Images, tf.Tensor]:
         start = self._start(centers, radius, seed)
-        zeros = tf.zeros_like(next(iter(start.values()))[:, 0, 0, 0])
-        track = self.keep == "best" or self.num_restarts > 1
+        zeros = zero_each(start)
 
         def ascend(step: tf.Tensor, points: Images, climbed: tf.Tensor, best: Any) -> tuple[Any, ...]:
             climbed, gradients = _values_and_gradients(climb, points)
@@ -158,23 +132,23 @@ class ProjectedGradientDescent:
             (tf.constant(0), start, zeros, nothing),
             parallel_iterations=1,
         )
-        if track:
+        if self._looks_at_the_last:
             climbed = tf.cast(climb(points), tf.float32)
         return _higher(best, (points, climbed)) if self.keep == "best" else (points, climbed)
 
     def _start(self, centers: Images, radius: tf.Tensor, seed: tf.Tensor) -> Images:
         if not self.random_start:
             return dict(centers)
-        starts = {}
-        for number, (name, center) in enumerate(sorted(centers.items())):
-            shape = [tf.shape(center)[0] if center.shape[0] is None else center.shape[0], *center.shape[1:]]
-            noise = self.threat.random(fold(seed, number), shape, radius)
-            starts[name] = _into_box(center + self.threat.project(noise, radius))
-        return starts
+
+        def start(center: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            noise = self.threat.random(seed, shape_of(center), radius)
+            return into_box(center + self.threat.project(noise, radius))
+
+        return start_each(centers, seed, start)
 
     def _move(self, point: tf.Tensor, gradient: tf.Tensor, center: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-        moved = _into_box(point + self.threat.step(gradient, self._step_length(radius)))
-        return _into_box(center + self.threat.project(moved - center, radius))
+        moved = into_box(point + self.threat.step(gradient, self._step_length(radius)))
+        return into_box(center + self.threat.project(moved - center, radius))
 
     def _step_length(self, radius: tf.Tensor) -> tf.Tensor:
         if self.step_size is None:
@@ -206,10 +180,6 @@ class FastGradient(ProjectedGradientDescent):
     def __init__(self, threat: Threat, *, random_start: bool = False, batch_norm: str = "inference") -> None:
         super().__init__(threat, num_steps=1, random_start=random_start, batch_norm=batch_norm)
 
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {name: config[name] for name in ("threat", "random_start", "batch_norm")}
-
 
 def _values_and_gradients(climb: Climb, points: Images) -> tuple[tf.Tensor, Images]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -221,25 +191,4 @@ def _values_and_gradients(climb: Climb, points: Images) -> tuple[tf.Tensor, Imag
 
 def _higher(one: tuple[Images, tf.Tensor], other: tuple[Images, tf.Tensor]) -> tuple[Images, tf.Tensor]:
     """Example by example the one of two findings that climbs higher; the first at a tie."""
-    wins = other[1] > one[1]
-    points = {
-        name: tf.where(tf.reshape(wins, (-1, *[1] * (len(point.shape) - 1))), other[0][name], point)
-        for name, point in one[0].items()
-    }
-    return points, tf.where(wins, other[1], one[1])
-
-
-def _per_example(epsilon: Any) -> tf.Tensor:
-    """Epsilon, shaped so that it multiplies a batch of images: `()` or `(batch, 1, 1, 1)`."""
-    epsilon = tf.convert_to_tensor(epsilon, tf.float32)
-    return epsilon if epsilon.shape.rank == 0 else tf.reshape(epsilon, (-1, 1, 1, 1))
-
-
-def _into_box(images: tf.Tensor) -> tf.Tensor:
-    return tf.clip_by_value(images, 0.0, 1.0)
-
-
-def _at_least_one(name: str, number: int) -> int:
-    if isinstance(number, bool) or int(number) != number or number < 1:
-        raise InvalidInput(f"`{name}` is too small.", expected="an integer >= 1", received=f"{name}={number!r}")
-    return int(number)
+    return choose(other[1] > one[1], other, one)

@@ -23,10 +23,13 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
-from advss_tf.attacks.pgd import AttackResult, Climb, Images, _at_least_one, _per_example
+from advss_tf.attacks.arguments import at_least_one, within
+from advss_tf.attacks.attack import Attack, AttackResult
+from advss_tf.attacks.batches import Images, choose, only_entry, shape_of
+from advss_tf.attacks.pgd import Climb
 from advss_tf.attacks.square_moves import SQUARES, Squares, get_squares, query_numbers
-from advss_tf.attacks.threat import Threat, get_threat
-from advss_tf.errors import InvalidInput, one_of
+from advss_tf.attacks.threat import Threat
+from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold
 
 Found: TypeAlias = tuple[tf.Tensor, tf.Tensor]  # points and their margins
@@ -44,7 +47,7 @@ class _Search(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="advss_tf")
-class SquareAttack:
+class SquareAttack(Attack):
     """Random search with square windows; a query that raises the margin is kept, example by example.
 
     Args:
@@ -78,15 +81,13 @@ class SquareAttack:
             images, or `start` does not fit it.
     """
 
-    def __init__(self, threat: Threat, *, num_queries: int = 5000, p_init: float = 0.8, num_restarts: int = 1) -> None:
-        one_of("norm", getattr(threat, "norm", repr(threat)), SQUARES)
-        self.threat = threat
-        self.num_queries = _at_least_one("num_queries", num_queries)
-        self.p_init = _share("p_init", p_init)
-        self.num_restarts = _at_least_one("num_restarts", num_restarts)
+    norms = tuple(SQUARES)
 
-    def __call__(self, climb: Climb, inputs: Images, seed: tf.Tensor, **options: Any) -> Images:
-        return self.run(climb, inputs, seed, **options).inputs
+    def __init__(self, threat: Threat, *, num_queries: int = 5000, p_init: float = 0.8, num_restarts: int = 1) -> None:
+        super().__init__(threat)
+        self.num_queries = at_least_one("num_queries", num_queries)
+        self.p_init = within("p_init", p_init, 0 < p_init <= 1, "a number in (0, 1]")
+        self.num_restarts = at_least_one("num_restarts", num_restarts)
 
     def run(
         self,
@@ -101,28 +102,20 @@ class SquareAttack:
     ) -> AttackResult:
         """The same as a call, together with the margins, `climb`, and how much of the ball is used."""
         name, centers = _one_batch(inputs)
-        radius = _per_example(self.threat.epsilon if epsilon is None else epsilon)
+        radius = self._radius(epsilon)
         squares = get_squares(self.threat.norm, p_init=self.p_init, shape=tuple(centers.shape[1:]))
         margin = lambda points: tf.cast(climb({name: points}), tf.float32)  # noqa: E731
         search = _Search(squares, centers, radius, margin, *self._queries(first_query, num_queries, start))
         with keras.StatelessScope():  # a forward pass may not move running statistics or any other variable
             found = self._search(search, tf.cast(seed, tf.int32), _begin(start, name, centers))
-        points, margins = map(tf.stop_gradient, found)
-        return AttackResult({name: points}, margins, self.threat.at_bound(points - centers, radius))
+        return self._result({name: found[0]}, found[1], {name: centers}, radius)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data: `{"threat": {"norm", "epsilon"}, "num_queries": …}`."""
-        names = ("num_queries", "p_init", "num_restarts")
-        return {"threat": self.threat.get_config(), **{name: getattr(self, name) for name in names}}
+    def passes(self) -> tuple[int, int]:
+        """A forward pass for each query, one for the start and one for the images; a run that goes on starts once more.
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> SquareAttack:
-        config = dict(config)
-        return cls(get_threat(**config.pop("threat")), **config)
-
-    def __repr__(self) -> str:
-        config = self.get_config() | {"threat": self.threat}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in config.items())})"
+        There is no backward pass.
+        """
+        return self.num_queries + 2, 0
 
     def _queries(self, first_query: Any, num_queries: Any, start: Images | None) -> tuple[Any, Any]:
         """Number of the first query, and of the first that is not asked."""
@@ -151,7 +144,7 @@ class SquareAttack:
 
         def again(restart: tf.Tensor, *best: tf.Tensor) -> tuple[tf.Tensor, ...]:
             found = _one_start(search, best, fold(seed, restart), fold(common, restart))
-            return (restart + 1, *_choose(found[1] > best[1], found, best))
+            return (restart + 1, *choose(found[1] > best[1], found, best))
 
         return tf.while_loop(
             lambda restart, _, margins: (restart < self.num_restarts) & _any_left(margins),
@@ -164,9 +157,9 @@ class SquareAttack:
 def _one_start(search: _Search, fooled: Found, seed: tf.Tensor, common: tf.Tensor) -> Found:
     """One run from a new start; what is fooled in `fooled` stays as it is there."""
     centers = search.centers
-    numbers = search.squares.start_numbers(seed, tf.shape(centers)[0] if centers.shape[0] is None else centers.shape[0])
+    numbers = search.squares.start_numbers(seed, shape_of(centers)[0])
     points = search.squares.start(centers, search.radius, numbers)
-    return _ask(search, _choose(fooled[1] > 0, fooled, (points, search.margin(points))), common)
+    return _ask(search, choose(fooled[1] > 0, fooled, (points, search.margin(points))), common)
 
 
 def _ask(search: _Search, found: Found, common: tf.Tensor) -> Found:
@@ -177,7 +170,7 @@ def _ask(search: _Search, found: Found, common: tf.Tensor) -> Found:
         tried = search.squares.move(points, search.centers, search.radius, query, numbers)
         reached = search.margin(tried)
         better = (reached > margins) & ~(margins > 0)
-        return (query + 1, *_choose(better, (tried, reached), (points, margins)))
+        return (query + 1, *choose(better, (tried, reached), (points, margins)))
 
     return tf.while_loop(
         lambda query, _, margins: (query < search.last) & _any_left(margins),
@@ -191,11 +184,6 @@ def _any_left(margins: tf.Tensor) -> tf.Tensor:
     return tf.reduce_any(~(margins > 0))
 
 
-def _choose(wins: tf.Tensor, one: Found, other: Found) -> Found:
-    """Example by example `one` where it wins, else `other`."""
-    return tf.where(wins[:, None, None, None], one[0], other[0]), tf.where(wins, one[1], other[1])
-
-
 def _common(seed: tf.Tensor) -> tf.Tensor:
     """The seed `(2,)` of what all examples share: the seed, or what the examples' seeds have in common."""
     # The first number is the same in every row; the largest is also defined for an empty batch.
@@ -203,14 +191,7 @@ def _common(seed: tf.Tensor) -> tf.Tensor:
 
 
 def _one_batch(inputs: Images) -> tuple[str, tf.Tensor]:
-    if len(inputs) != 1:
-        raise InvalidInput(
-            "The Square Attack moves one batch of images.",
-            expected="`inputs` with exactly one entry",
-            received=f"inputs={sorted(inputs)}",
-        )
-    ((name, images),) = inputs.items()
-    images = tf.cast(images, tf.float32)
+    name, images = only_entry(inputs, "The Square Attack moves one batch of images.")
     if images.shape.rank != 4 or None in images.shape[1:]:
         raise InvalidInput(
             f"`inputs[{name!r}]` is not a batch of images of a known size.",
@@ -237,11 +218,3 @@ def _count(name: str, number: Any) -> Any:
     if isinstance(number, bool) or int(number) != number or number < 0:
         raise InvalidInput(f"`{name}` is no count.", expected="an integer >= 0", received=f"{name}={number!r}")
     return int(number)
-
-
-def _share(name: str, number: float) -> float:
-    if not 0 < number <= 1:
-        raise InvalidInput(
-            f"`{name}` is no share of the pixels.", expected=f"0 < {name} <= 1", received=f"{name}={number}"
-        )
-    return float(number)

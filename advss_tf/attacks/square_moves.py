@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.attacks.pgd import _into_box
+from advss_tf.attacks.batches import into_box
 from advss_tf.errors import one_of
 from advss_tf.randomness import batch_uniform, fold
 
@@ -144,12 +144,12 @@ class LinfSquares(Squares):
     """Linf: vertical stripes at the start, then squares of one colour, each channel at an end of its interval."""
 
     def start(self, centers: tf.Tensor, epsilon: Any, numbers: tf.Tensor) -> tf.Tensor:
-        return _into_box(centers + epsilon * signs(numbers))
+        return into_box(centers + epsilon * signs(numbers))
 
     def move(self, points: tf.Tensor, centers: tf.Tensor, epsilon: Any, query: Any, numbers: tf.Tensor) -> tf.Tensor:
         mask, _, _ = window(numbers[:2], tf.gather(self.sides, halvings(query)), self.shape)
         moved = points + 2.0 * epsilon * mask * signs(numbers[5:])
-        return _into_box(tf.clip_by_value(moved, centers - epsilon, centers + epsilon))
+        return into_box(tf.clip_by_value(moved, centers - epsilon, centers + epsilon))
 
     def _start_shape(self) -> tuple[int, ...]:
         return (1, *self.shape[1:])
@@ -181,7 +181,7 @@ class L2Squares(Squares):
         joined = tf.reshape(tf.transpose(tiles, (0, 1, 3, 2, 4, 5)), (-1, *grid, channels - 1))
         after = [size - self._margin - covered for size, covered in zip(self.shape[:2], grid, strict=True)]
         framed = tf.pad(joined, [[0, 0], [self._margin, after[0]], [self._margin, after[1]], [0, 0]])
-        return _into_box(centers + epsilon * _unit(framed, (1, 2, 3)))
+        return into_box(centers + epsilon * _unit(framed, (1, 2, 3)))
 
     def move(self, points: tf.Tensor, centers: tf.Tensor, epsilon: Any, query: Any, numbers: tf.Tensor) -> tf.Tensor:
         level = halvings(query)
@@ -194,7 +194,7 @@ class L2Squares(Squares):
         held = _length(delta * tf.maximum(to, source), (1, 2, 3)) ** 2
         new = _unit(new, (1, 2)) * tf.sqrt(unused + held)
         moved = delta * (1.0 - source) * (1.0 - to) + new
-        return _into_box(centers + epsilon * _unit(moved, (1, 2, 3)))
+        return into_box(centers + epsilon * _unit(moved, (1, 2, 3)))
 
     def _placed(self, level: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
         """The pattern of a level at its place in the image, `(height, width, 1)`; outside its window, anything."""

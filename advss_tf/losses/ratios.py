@@ -9,7 +9,7 @@ Both are climbed by an attack. A network that multiplies its logits by a large n
 cross-entropy to zero, and its robustness is overrated; the ratio does not see the factor.
 
 Reference: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
-attacks", 2020 (arXiv 2003.01690), the DLR loss and its targeted form.
+attacks", 2020 (arXiv 2003.01690): the DLR loss, equation 6, and its targeted form, equation 7.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _TINY = 1e-12
 
 def difference_of_logits_ratio(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """`-(z_y - max_{i != y} z_i) / (z_1st - z_3rd)`, where `z_1st >= z_2nd >= …` are the sorted logits.
+
+    Equation 6 of Croce and Hein 2020.
 
     Args:
         logits: `(batch, classes)`, at least three classes.
@@ -44,6 +46,8 @@ def difference_of_logits_ratio(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tenso
 
 def targeted_difference_of_logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """`-(z_y - z_t) / (z_1st - (z_3rd + z_4th) / 2)`, with the sorted logits in the denominator.
+
+    Equation 7 of Croce and Hein 2020.
 
     Args:
         logits: `(batch, classes)`, at least four classes.

@@ -21,11 +21,6 @@ RNG = np.random.default_rng(3)
 WEIGHTS = RNG.normal(size=(192, 4)).astype(np.float32)
 
 
-def size(threat, perturbation):
-    flat = np.reshape(perturbation, (len(perturbation), -1))
-    return np.abs(flat).max(1) if threat.norm == "linf" else np.linalg.norm(flat, axis=1)
-
-
 def gray(tiny_images):
     """Images so far inside the box that the nearest boundary is reached before its border."""
     return 0.45 + 0.1 * tiny_images
@@ -47,12 +42,6 @@ def of_network(network, images, *, margin=0.03):
 
     shift = tf.reduce_max(differences(images), axis=1, keepdims=True) + margin
     return lambda inputs: differences(inputs["images"]) - shift
-
-
-@pytest.fixture
-def network(tiny_encoder):
-    logits = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(seed=4))(tiny_encoder.output)
-    return keras.Model(tiny_encoder.input, logits)
 
 
 # The algorithm --------------------------------------------------------------------------------------------------------
@@ -155,7 +144,7 @@ def test_on_a_linear_model_the_distance_is_the_minimum_and_half_a_percent(threat
 
 
 @EACH_FAR
-def test_on_a_linear_model_the_box_is_taken_into_account(threat, tiny_images):
+def test_on_a_linear_model_the_box_is_taken_into_account(threat, tiny_images, size):
     """Two thirds of the pixels stand at the border: many cannot move to where the rival gains."""
     images = np.where(tiny_images < 1 / 3, 0, np.where(tiny_images > 2 / 3, 1, tiny_images)).astype(np.float32)
     weights = WEIGHTS[:, :1]
@@ -208,7 +197,7 @@ def test_a_step_costs_one_backward_pass_for_each_column(tiny_images):
 
 
 @pytest.mark.parametrize(("threat", "num_restarts"), [(Linf(0.01), 1), (L2(0.1), 2)], ids=repr)
-def test_what_is_returned_lies_in_the_ball_and_the_box(threat, num_restarts, network, tiny_images):
+def test_what_is_returned_lies_in_the_ball_and_the_box(threat, num_restarts, network, tiny_images, size):
     before = tiny_images.copy()
     attack = FastAdaptiveBoundary(threat, num_steps=3, num_restarts=num_restarts)
     differences = of_network(network, tiny_images)
@@ -270,7 +259,7 @@ def test_who_is_fooled_can_be_said_by_another_closure(tiny_images):
 
 
 @pytest.mark.parametrize("threat", [Linf(0.02), L2(0.05)], ids=repr)
-def test_restarts_begin_at_half_the_best_distance_or_half_of_epsilon(threat, tiny_images):
+def test_restarts_begin_at_half_the_best_distance_or_half_of_epsilon(threat, tiny_images, size):
     images, seen = gray(tiny_images), []
 
     def watched(inputs):
@@ -372,7 +361,7 @@ def test_batch_norm_statistics_stay_as_they_were(network, tiny_images):
         np.testing.assert_array_equal(variable, value)
 
 
-def test_a_mixed_precision_network_is_attacked_in_float32(tiny_images):
+def test_a_mixed_precision_network_is_attacked_in_float32(tiny_images, size):
     policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
     network = keras.Sequential([keras.layers.Flatten(dtype=policy), keras.layers.Dense(3, dtype=policy)])
     attack, differences = FastAdaptiveBoundary(Linf(1.0), num_steps=3), of_network(network, tiny_images)

@@ -19,19 +19,8 @@ SEED = seed_for(0, 0, "attack")
 THREATS = [Linf("8/255"), L2(0.5)]
 
 
-@pytest.fixture
-def network(tiny_encoder):
-    logits = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(seed=4))(tiny_encoder.output)
-    return keras.Model(tiny_encoder.input, logits)
-
-
 def climb_of(network, labels, **options):
     return lambda inputs: cross_entropy(network(inputs["images"], **options), labels)
-
-
-def size(threat, perturbation):
-    flat = np.reshape(perturbation, (len(perturbation), -1))
-    return np.abs(flat).max(1) if threat.norm == "linf" else np.linalg.norm(flat, axis=1)
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=repr)
@@ -51,7 +40,7 @@ def test_pgd_equals_cleverhans_from_the_same_start(threat, num_steps, network, t
 @pytest.mark.parametrize("keep", ["last", "best"])
 @pytest.mark.parametrize("num_restarts", [1, 3])
 @pytest.mark.parametrize("threat", THREATS, ids=repr)
-def test_pgd_stays_inside_the_ball_and_the_box(threat, num_restarts, keep, network, tiny_images, tiny_labels):
+def test_pgd_stays_inside_the_ball_and_the_box(threat, num_restarts, keep, network, tiny_images, tiny_labels, size):
     attack = ProjectedGradientDescent(threat, num_steps=3, num_restarts=num_restarts, keep=keep)
     before = tiny_images.copy()
     found = attack(climb_of(network, tiny_labels), {"images": tiny_images}, SEED)["images"].numpy()
@@ -68,7 +57,7 @@ def test_the_random_start_does_not_move_the_centre_of_the_ball(tiny_images):
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=repr)
-def test_random_starts_are_uniform_in_the_ball(threat):
+def test_random_starts_are_uniform_in_the_ball(threat, size):
     noise = threat.random(SEED, (2000, 2, 2, 1), 0.5).numpy()
     sizes = size(threat, noise)
     assert sizes.max() <= 0.5 + 1e-6
@@ -91,7 +80,7 @@ def test_batch_norm_statistics_stay_as_they_were(network, tiny_images, tiny_labe
 
 
 @pytest.mark.parametrize("threat", [L2(0.5), Linf(0.5)], ids=repr)
-def test_tiny_gradients_still_take_a_full_step(threat):
+def test_tiny_gradients_still_take_a_full_step(threat, size):
     images = np.full((2, 4, 4, 1), 0.5, np.float32)
     attack = ProjectedGradientDescent(threat, num_steps=1, step_size=0.25, random_start=False)
     found = attack(lambda inputs: 5e-12 * tf.reduce_sum(inputs["images"], [1, 2, 3]), {"images": images}, SEED)[
@@ -107,7 +96,7 @@ def test_a_zero_gradient_moves_nothing(tiny_images):
         np.testing.assert_array_equal(found, tiny_images)
 
 
-def test_several_inputs_move_together_each_in_its_own_ball(tiny_images):
+def test_several_inputs_move_together_each_in_its_own_ball(tiny_images, size):
     inputs = {"one": tiny_images, "two": tiny_images[::-1]}
 
     def climb(points):
@@ -121,7 +110,7 @@ def test_several_inputs_move_together_each_in_its_own_ball(tiny_images):
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=repr)
-def test_epsilon_may_be_a_tensor_or_one_per_example(threat, network, tiny_images, tiny_labels):
+def test_epsilon_may_be_a_tensor_or_one_per_example(threat, network, tiny_images, tiny_labels, size):
     attack = ProjectedGradientDescent(threat, num_steps=4, random_start=False)
     climb = climb_of(network, tiny_labels)
     radii = np.linspace(0.0, 0.3, 8).astype(np.float32)
@@ -185,7 +174,7 @@ def test_same_seed_same_picture_other_seed_another(network, tiny_images, tiny_la
     assert np.abs(one - other).max() > 0
 
 
-def test_a_mixed_precision_network_is_attacked_in_float32(tiny_images, tiny_labels):
+def test_a_mixed_precision_network_is_attacked_in_float32(tiny_images, tiny_labels, size):
     policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
     network = keras.Sequential([keras.layers.Flatten(dtype=policy), keras.layers.Dense(3, dtype=policy)])
     network(tiny_images)

@@ -46,23 +46,6 @@ def test_the_pattern_of_side_three_is_worked_out_by_hand():
     np.testing.assert_allclose(pattern(3), np.concatenate([upper, -lower]) / np.sqrt(2), rtol=1e-6)
 
 
-def published_bump(rows, columns):
-    """Squares that grow around the middle, each added with the weight 1 / (its number) ** 2."""
-    bump = np.zeros((rows, columns))
-    for ring in range(max(rows // 2, columns // 2) + 1):
-        top, left = max(rows // 2 - ring, 0), max(columns // 2 - ring, 0)
-        bump[top : rows // 2 + ring + 1, left : columns // 2 + ring + 1] += 1 / (ring + 1) ** 2
-    return bump / np.sqrt((bump**2).sum()) if rows else bump
-
-
-@pytest.mark.parametrize("side", [1, 2, 5, 6, 9, 29])
-def test_the_pattern_is_two_bumps_of_opposite_sign(side):
-    found = pattern(side)
-    published = np.concatenate([published_bump(side // 2, side), -published_bump(side - side // 2, side)])
-    np.testing.assert_allclose(found, published / np.linalg.norm(published), rtol=1e-5)
-    assert (found[: side // 2] > 0).all() and (found[side // 2 :] < 0).all()
-
-
 def test_a_window_lies_where_its_numbers_say():
     mask, rows, columns = window(tf.constant([0.5, 0.99]), 2, (5, 7, 3))
     np.testing.assert_array_equal(np.argwhere(mask[..., 0]), [[1, 4], [1, 5], [2, 4], [2, 5]])

@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from advss_tf.attacks import L2, Linf
 from advss_tf.attacks.square import SquareAttack
-from advss_tf.attacks.square_moves import get_squares, query_numbers
+from advss_tf.attacks.square_moves import get_squares, pattern, query_numbers
 from advss_tf.randomness import fold, seed_for
 
 SEED = seed_for(0, 0, "attack")
 THREATS = [Linf(0.06), L2(0.6)]
 EACH_THREAT = pytest.mark.parametrize("threat", THREATS, ids=repr)
-
-
-def pictures(*shape):
-    return np.random.default_rng(1).random((6, *(shape or (8, 8, 3))), dtype=np.float32)
-
-
-def wavy(images, module=np):
-    """A function that is not linear, pixel by pixel; its sum, and a bias, is the margin."""
-    weights = np.random.default_rng(2).normal(size=images.shape[1:]).astype(np.float32)
-    return module.sin(3 * images) * weights
-
-
-def margin_of(bias=0.0):
-    return lambda inputs: tf.reduce_sum(wavy(inputs["images"], tf), [1, 2, 3]) + bias
-
-
-def clean_margin(images):
-    return np.sum(wavy(images), axis=(1, 2, 3))
-
-
-def hard_and_easy(images, reach):
-    """Biases with which the first image is fooled as it is, the next sooner or later, and the last never."""
-    return (np.array([0.5, -0.1, -0.4, -0.8, -1.6, -30]) * reach - clean_margin(images)).astype(np.float32)
 
 
 def published_p(query, p_init):
@@ -47,6 +23,7 @@ def published_p(query, p_init):
 
 
 def published_bump(rows, columns):
+    """Squares that grow around the middle, each added with the weight 1 / (its number) ** 2."""
     bump = np.zeros((rows, columns))
     for ring in range(max(rows // 2, columns // 2) + 1):
         top, left = max(rows // 2 - ring, 0), max(columns // 2 - ring, 0)
@@ -111,8 +88,8 @@ def published_side(norm, share, height, width):
     return max(side, 3) + (max(side, 3) % 2 == 0)
 
 
-def published_attack(threat, images, bias, queries, *, start=None, p_init=0.8):
-    """The run of every image, float64, with the numbers that the attack draws."""
+def published_attack(clean_margin, threat, images, bias, queries, *, start=None, p_init=0.8):
+    """The run of every image, float64, with the numbers that the attack draws; a margin is the clean one and a bias."""
     move = published_linf_move if threat.norm == "linf" else published_l2_move
     common = fold(SEED, 0)
     drawn = get_squares(threat.norm, p_init=p_init, shape=images.shape[1:]).start_numbers(common, len(images)).numpy()
@@ -133,13 +110,20 @@ def published_attack(threat, images, bias, queries, *, start=None, p_init=0.8):
     return tuple(np.array(part) for part in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("side", [1, 2, 5, 6, 9, 29])
+def test_the_pattern_is_two_bumps_of_opposite_sign(side):
+    found = pattern(side)
+    np.testing.assert_allclose(found, published_eta(side, 0.0), rtol=1e-5)
+    assert (found[: side // 2] > 0).all() and (found[side // 2 :] < 0).all()
+
+
 @pytest.mark.parametrize("shape", [(16, 16, 3), (10, 10, 1)], ids=str)
 @EACH_THREAT
-def test_it_equals_a_transcription_of_the_published_algorithm(threat, shape):
-    images = pictures(*shape)
-    bias = hard_and_easy(images, 3.0)
-    result = SquareAttack(threat).run(margin_of(bias), {"images": images}, SEED, num_queries=80)
-    points, margins = published_attack(threat, images, bias, range(80))
+def test_it_equals_a_transcription_of_the_published_algorithm(threat, shape, wavy):
+    images = wavy.pictures(*shape)
+    bias = wavy.hard_and_easy(images, 3.0)
+    result = SquareAttack(threat).run(wavy.margin_of(bias), {"images": images}, SEED, num_queries=80)
+    points, margins = published_attack(wavy.clean_margin, threat, images, bias, range(80))
     np.testing.assert_allclose(result.inputs["images"], points, atol=2e-5)
     np.testing.assert_allclose(result.climb, margins, atol=2e-4)
     assert 1 < np.sum(margins > 0) < len(images)
@@ -148,16 +132,21 @@ def test_it_equals_a_transcription_of_the_published_algorithm(threat, shape):
 
 @pytest.mark.parametrize("first", [195, 1990, 7990])
 @EACH_THREAT
-def test_late_queries_equal_the_transcription_as_well(threat, first):
+def test_late_queries_equal_the_transcription_as_well(threat, first, wavy):
     # Tiles of 4 and windows of 3 or 9: a window that meets its own pattern turned over divides rounding by rounding.
-    images = pictures(20, 20, 3)
-    bias = -20 - clean_margin(images).astype(np.float32)
-    begin = SquareAttack(threat)(margin_of(bias), {"images": images}, SEED, num_queries=0)
+    images = wavy.pictures(20, 20, 3)
+    bias = -20 - wavy.clean_margin(images).astype(np.float32)
+    begin = SquareAttack(threat)(wavy.margin_of(bias), {"images": images}, SEED, num_queries=0)
     found = SquareAttack(threat)(
-        margin_of(bias), {"images": images}, SEED, start=begin, first_query=first, num_queries=25
+        wavy.margin_of(bias), {"images": images}, SEED, start=begin, first_query=first, num_queries=25
     )["images"]
     points, _ = published_attack(
-        threat, images, bias, range(first, first + 25), start=begin["images"].numpy().astype(np.float64)
+        wavy.clean_margin,
+        threat,
+        images,
+        bias,
+        range(first, first + 25),
+        start=begin["images"].numpy().astype(np.float64),
     )
     np.testing.assert_allclose(found, points, atol=2e-5)
     assert np.abs(found - begin["images"]).max() > 0.01
