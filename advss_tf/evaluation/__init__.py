@@ -1,6 +1,9 @@
 """Evaluation: how often a classifier is right, cleanly and under attack, and the record and report of it."""
 
 from advss_tf.evaluation.comparison import Comparison, compare
+from advss_tf.evaluation.corruption_errors import CorruptionErrors, corruption_errors
+from advss_tf.evaluation.corruption_run import CorruptionProgress
+from advss_tf.evaluation.corruptions import evaluate_corruptions
 from advss_tf.evaluation.distortion_record import DistortionRecord, load_record
 from advss_tf.evaluation.evaluators import evaluate
 from advss_tf.evaluation.models import ModelInfo, load_model_for_evaluation
@@ -12,6 +15,8 @@ from advss_tf.evaluation.tables import result_table
 
 __all__ = [
     "Comparison",
+    "CorruptionErrors",
+    "CorruptionProgress",
     "DistortionRecord",
     "Examples",
     "ModelInfo",
@@ -19,7 +24,9 @@ __all__ = [
     "Record",
     "Result",
     "compare",
+    "corruption_errors",
     "evaluate",
+    "evaluate_corruptions",
     "load_model_for_evaluation",
     "load_record",
     "mcnemar",
