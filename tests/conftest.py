@@ -47,3 +47,32 @@ def tiny_encoder():
     x = keras.layers.Conv2D(6, 3, padding="same", kernel_initializer=start(3), name="stage2_conv")(x)
     features = keras.layers.GlobalAveragePooling2D(name="stage2_pool")(x)
     return keras.Model(images, features, name="tiny")
+
+
+CIFAR10_C_TYPES = {"fog": "fog", "glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
+
+
+@pytest.fixture(scope="session")
+def cifar10_c(tmp_path_factory):
+    """A tfds data_dir with a `cifar10_corrupted` of twelve images, and the images, `files[type][severity - 1]`, labels.
+
+    tfds's own builder has prepared it from files that are laid out like those of the authors: three types, severities
+    1 and 3.
+    """
+    import tensorflow_datasets as tfds
+
+    folder, data_dir = tmp_path_factory.mktemp("downloaded"), tmp_path_factory.mktemp("tfds")
+    (folder / "CIFAR-10-C").mkdir()
+    labels = np.arange(12) % 10
+    np.save(folder / "CIFAR-10-C" / "labels.npy", np.tile(labels, 5))
+    files = {}
+    for number, name in enumerate(CIFAR10_C_TYPES):
+        images = np.random.default_rng(number).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+        np.save(folder / "CIFAR-10-C" / f"{name}.npy", images)
+        files[name] = images.reshape(5, 12, 32, 32, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda self, url: str(folder))
+        for name in CIFAR10_C_TYPES.values():
+            for severity in (1, 3):
+                tfds.builder(f"cifar10_corrupted/{name}_{severity}", data_dir=data_dir).download_and_prepare()
+    return data_dir, files, labels

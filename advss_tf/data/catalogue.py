@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def catalogue_source(
         name: A name of the catalogue, such as `"cifar10"` or `"imagenet_resized/64x64"`, or the path of a prepared
             folder (`…/<name>` or `…/<name>/<version>`).
         data_dir: Where prepared sets lie. Defaults to tfds's own folder.
-        train_split: What to train on, in tfds's notation. Defaults to `"train"`.
+        train_split: What to train on, in tfds's notation. Defaults to `"train"`; of a set that has none, and a test
+            split, the train part is empty.
         test_split: What to test on. Defaults to `"test"`, or else `"validation"`.
         resize: The `(height, width)` of every image.
         memory_limit: Sets that need more bytes than this, decoded, are streamed.
@@ -69,12 +71,14 @@ def catalogue_source(
     needed = sum(len(store) for store in stores) * int(np.prod(stores[0].image_shape))
     if needed <= memory_limit:
         loaded = [_load(store) for store in stores]
-        return array_source(info.name, loaded[0], loaded[1] if test_split else None, class_names)
-    labels = stores[0].labels() if with_labels and label_key is not None else None
-    parts = [all_of(store, len(store)) for store in stores]
-    digest = _listing_digest(info, splits, resize)
-    test = parts[1] if test_split else None
-    return Source(info.name, parts[0], labels, test, class_names, digest, stratify=False)
+        found = array_source(_title(info), loaded[0], loaded[1] if loaded[1:] else None, class_names)
+    else:
+        labels = stores[0].labels() if with_labels and train_split and label_key is not None else None
+        parts = [all_of(store, len(store)) for store in stores]
+        digest = _listing_digest(info, splits, resize)
+        test = parts[1] if parts[1:] else None
+        found = Source(_title(info), parts[0], labels, test, class_names, digest, stratify=False)
+    return found if train_split else _without_train(found)
 
 
 def is_prepared_folder(path: str | os.PathLike[str]) -> bool:
@@ -163,10 +167,22 @@ def _partial(info: Any, image_key: str, label_key: str | None) -> Any:
     return tfds.decode.PartialDecoding(wanted).extract_features(info.features)
 
 
-def _splits(info: Any, train_split: str | None, test_split: str | None) -> tuple[str, str | None]:
-    train_split = train_split or "train"
+def _title(info: Any) -> str:
+    """`cifar10`, or with the configuration `cifar10_corrupted/fog_3`."""
+    return f"{info.name}/{info.config_name}" if info.config_name else info.name
+
+
+def _without_train(found: Source) -> Source:
+    """The same, all of it for tests."""
+    return replace(found, train=all_of(found.train.store, 0), labels=None, test=found.train)
+
+
+def _splits(info: Any, train_split: str | None, test_split: str | None) -> tuple[str | None, str | None]:
+    """What to train on (None if there is nothing but a test split) and what to test on (None if there is none)."""
     if test_split is None:
         test_split = next((name for name in ("test", "validation") if name in info.splits), None)
+    if train_split is None and (test_split is None or "train" in info.splits):
+        train_split = "train"
     for option, split in (("train_split", train_split), ("test_split", test_split)):
         try:
             count = None if split is None else info.splits[split].num_examples
@@ -178,7 +194,11 @@ def _splits(info: Any, train_split: str | None, test_split: str | None) -> tuple
             ) from error
         if count == 0:
             raise InvalidInput(f"`{option}` is empty.", expected="one image or more", received=f"{option}={split!r}")
-    if test_split is not None and _overlap(info.splits[train_split], info.splits[test_split]):
+    if (
+        train_split is not None
+        and test_split is not None
+        and _overlap(info.splits[train_split], info.splits[test_split])
+    ):
         raise InvalidInput(
             "Train and test splits share records.",
             expected="splits that do not overlap, such as 'train[:80%]' and 'train[80%:]'",

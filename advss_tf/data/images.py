@@ -29,7 +29,7 @@ class ImageData:
 
     Args:
         name: What reports call the set.
-        train_part: The records of the train split, without the held-out ones.
+        train_part: The records of the train split, without the held-out ones; none of a set that is a test split alone.
         labelled_part: Those of them whose labels may be used.
         held_out_part: What models are picked on; cut from train.
         test_part: What models are measured on; None if there is none.
@@ -91,6 +91,7 @@ class ImageData:
             split: `"train"` (the label budget) or `"unlabelled"` (all of train).
         """
         one_of("split", split, ("train", "unlabelled"))
+        self._check_train()
         TrainingPlan(batch_size)
         return steps_per_epoch(self.num_labelled if split == "train" else self.num_train, batch_size)
 
@@ -121,7 +122,8 @@ class ImageData:
             num_workers: How many workers share each global batch. Each gets a contiguous slice of it.
 
         Raises:
-            InvalidInput: if the set is unlabelled, a number is out of range, or the workers cannot share evenly.
+            InvalidInput: if the set is unlabelled or has no train split, a number is out of range, or the workers
+                cannot share evenly.
         """
         self._check_labelled("train()")
         plan = self._plan(batch_size, seed, start_step, num_steps, worker, num_workers)
@@ -146,8 +148,9 @@ class ImageData:
         """The held-out `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.
 
         Raises:
-            InvalidInput: if nothing was held out.
+            InvalidInput: if nothing was held out, or there is no train split to hold out from.
         """
+        self._check_train()
         if not self.num_held_out:
             raise InvalidInput("Nothing was held out.", expected="held_out > 0 in load_data", received="held_out=0")
         TrainingPlan(batch_size)
@@ -172,12 +175,19 @@ class ImageData:
         )
 
     def _plan(self, batch_size: int, seed: int | None, *numbers: Any) -> TrainingPlan:
+        self._check_train()
         return TrainingPlan(batch_size, self.seed if seed is None else seed, *numbers)
 
     def _augment(self, images: tf.Tensor, seed: tf.Tensor, batch_size: int, first: int) -> tf.Tensor:
         return crop_and_flip(
             images, seed, crop_padding=self.crop_padding, flip=self.flip, batch_size=batch_size, first=first
         )
+
+    def _check_train(self) -> None:
+        if not self.num_train:
+            raise InvalidInput(
+                f"{self.name!r} has no train split.", expected="a set with one, or `test()`", received="num_train=0"
+            )
 
     def _check_labelled(self, method: str) -> None:
         if self.class_names is None:

@@ -64,6 +64,7 @@ def load_data(
     images, the same ones at every seed; unlabelled images give none); `held_out` is cut from train by `seed`,
     stratified where labels are at hand; `train_limit` keeps the first of a seeded permutation of what is left;
     the label budget picks whose labels `ImageData.train` may use. Each choice is the same for every method at one seed.
+    Of a tfds set that is a test split alone, `test` gives that, and what asks for train is refused.
 
     Args:
         source: `"digits"`, a name of the tfds catalogue, the path of a folder, of a prepared tfds folder or of a .npz
@@ -128,6 +129,9 @@ def _parts(
 ) -> dict[str, Any]:
     """The parts of `ImageData` by name."""
     store, numbers, test = found.train.store, found.train.numbers, found.test
+    if not len(numbers):
+        _check_unused(found.name, train_limit=train_limit, **budget)
+        return dict.fromkeys(("train_part", "labelled_part", "held_out_part"), found.train) | {"test_part": test}
     if test is None and found.labels is not None:
         numbers, taken = cut(numbers, found.labels, _TEST_SHARE, seed=_TEST_SEED, role="test")
         test = Part(store, taken) if len(taken) else None
@@ -142,6 +146,14 @@ def _parts(
         "held_out_part": Part(store, held),
         "test_part": test,
     }
+
+
+def _check_unused(name: str, **options: Any) -> None:
+    given = [f"{key}={value}" for key, value in options.items() if value is not None]
+    if given:
+        raise InvalidInput(
+            f"{name!r} has no train split.", expected=f"none of {sorted(options)}", received=", ".join(given)
+        )
 
 
 def _labelled(found: Source, train: np.ndarray, seed: int, budget: dict[str, Any]) -> np.ndarray:

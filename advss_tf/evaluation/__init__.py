@@ -3,6 +3,9 @@
 from advss_tf.evaluation.attacked import read_attacked
 from advss_tf.evaluation.callback import RobustEvaluation
 from advss_tf.evaluation.comparison import Comparison, compare
+from advss_tf.evaluation.corruption_errors import CorruptionErrors, corruption_errors
+from advss_tf.evaluation.corruption_run import CorruptionProgress
+from advss_tf.evaluation.corruptions import evaluate_corruptions
 from advss_tf.evaluation.cost import Estimate, estimate
 from advss_tf.evaluation.distortion_record import DistortionRecord, load_record
 from advss_tf.evaluation.evaluators import evaluate
@@ -15,6 +18,8 @@ from advss_tf.evaluation.tables import result_table
 
 __all__ = [
     "Comparison",
+    "CorruptionErrors",
+    "CorruptionProgress",
     "DistortionRecord",
     "Estimate",
     "Examples",
@@ -24,8 +29,10 @@ __all__ = [
     "Result",
     "RobustEvaluation",
     "compare",
+    "corruption_errors",
     "estimate",
     "evaluate",
+    "evaluate_corruptions",
     "load_model_for_evaluation",
     "load_record",
     "mcnemar",

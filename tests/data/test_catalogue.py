@@ -61,6 +61,18 @@ def test_fingerprints_know_the_split_and_the_size(prepared_folder):
     assert len({source.fingerprint for source in sources}) == 3
 
 
+@pytest.mark.parametrize("memory_limit", [1, 2**30])
+def test_a_set_that_is_a_test_split_alone_has_an_empty_train_part(cifar10_c, memory_limit):
+    data_dir, _, labels = cifar10_c
+    source = catalogue_source("cifar10_corrupted/fog_3", data_dir=data_dir, memory_limit=memory_limit, with_labels=True)
+    assert (len(source.train), len(source.test), source.labels) == (0, 12, None)
+    assert source.name == "cifar10_corrupted/fog_3" and len(_pixels(source.test)) == 12
+    half = catalogue_source("cifar10_corrupted/fog_3", data_dir=data_dir, test_split="test[:50%]")
+    assert (len(half.train), len(half.test)) == (0, 6)
+    with pytest.raises(InvalidInput, match=r"`train_split` is no split.*\['test'\].*'train'"):
+        catalogue_source("cifar10_corrupted/fog_3", data_dir=data_dir, train_split="train")
+
+
 def test_an_unknown_name_offers_a_near_one(prepared_folder):
     with pytest.raises(InvalidInput, match=r"no data set 'tinny' \(did you mean 'tiny'\?\).*data_dir: \['tiny'\]"):
         catalogue_source("tinny", data_dir=prepared_folder)

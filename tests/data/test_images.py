@@ -109,3 +109,13 @@ def test_the_repr_says_what_there_is(noise):
         "ImageData('arrays', image_shape=(8, 8, 3), num_classes=2, num_train=6, num_labelled=6, num_held_out=2, "
         "num_test=2)"
     )
+
+
+def test_what_needs_a_train_split_is_refused_where_there_is_none(cifar10_c):
+    data = load_data("cifar10_corrupted/fog_3", data_dir=cifar10_c[0])
+    assert sum(len(labels) for _, labels in data.test(5)) == data.num_test == 12
+    for ask in (data.train, data.unlabelled, data.held_out):
+        with pytest.raises(InvalidInput, match=r"'cifar10_corrupted/fog_3' has no train split.*or `test\(\)`"):
+            ask(4)
+    with pytest.raises(InvalidInput, match="has no train split"):
+        data.steps_per_epoch(4)

@@ -103,3 +103,10 @@ def test_options_that_make_no_sense_are_refused(options, sentence):
 def test_a_budget_without_labels_is_refused(noise):
     with pytest.raises(InvalidInput, match=r"no labels, so no label budget.*labels_per_class=2"):
         load_data(noise(10), labels_per_class=2)
+
+
+@pytest.mark.parametrize("option", [{"labels_per_class": 1}, {"label_fraction": 0.5}, {"train_limit": 3}])
+def test_cuts_of_train_are_refused_where_there_is_a_test_split_alone(cifar10_c, option):
+    key, value = next(iter(option.items()))
+    with pytest.raises(InvalidInput, match=rf"'cifar10_corrupted/fog_1' has no train split.*Received: {key}={value}"):
+        load_data("cifar10_corrupted/fog_1", data_dir=cifar10_c[0], **option)

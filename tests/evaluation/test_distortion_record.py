@@ -38,6 +38,20 @@ def test_means_by_hand(fields):
     assert str(made).endswith("clean 90.0%, corruptions 50.0% (mean of 2 types × 2 levels, n=50)")
 
 
+def test_types_that_are_set_aside_count_only_where_there_are_no_others(fields):
+    rows = (*fields["results"], row("saturate", 1, 0), row("saturate", 2, 1))
+    made = DistortionRecord(**fields | {"results": rows})
+    assert made.kinds == ("fog", "snow", "saturate") and made.counted_kinds == ("fog", "snow")
+    assert made.mean_accuracy() == made.corruptions_acc == 0.5 and made.mean_accuracy("saturate") == 0.05
+    assert "mean of 2 types" in str(made)
+    alone = DistortionRecord(**fields | {"results": (rows[0], *rows[-2:]), "corruptions_acc": 0.05})
+    assert alone.counted_kinds == ("saturate",)
+    attacked = fields | {"threat": "unforeseen", "results": rows}
+    with pytest.raises(ValidationError, match="not the mean of its 6 rows"):
+        DistortionRecord(**attacked)
+    assert DistortionRecord(**attacked | {"corruptions_acc": 2.1 / 6}).counted_kinds == ("fog", "snow", "saturate")
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
