@@ -171,6 +171,7 @@ def _evaluate_flags() -> argparse.ArgumentParser:
     parser.add_argument("--source", metavar="MODEL", help="the attacks see this model; their examples are transferred")
     parser.add_argument("--save_attacked", metavar="FOLDER", help="write the attacked images there, one .npz a batch")
     parser.add_argument("--baseline", metavar="RECORD", help="record of another model's corruptions, for mCE")
+    parser.add_argument("--published", action="store_true", help="corrupted images of tfds cifar10_corrupted")
     parser.add_argument("--frost", metavar="FOLDER", help="photographs for the corruption frost; else it is generated")
     parser.add_argument("--batch_size", type=int, default=256, help="images a batch")
     parser.add_argument("--limit", type=int, help="measure a stratified subset of this size")
@@ -200,7 +201,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         },
         "partial": Path(args.out).with_suffix(".partial"), "progress": lambda event: screen.say(str(event)),
     }  # fmt: skip
-    record = _suite(args, strategy=strategy, side=min(data.image_shape[:2]))(model, images, **options)
+    run = _suite(args, strategy=strategy, side=min(data.image_shape[:2]), say=screen.say)
+    record = run(model, images, **options)
     record.save(args.out)
     if isinstance(record, Record):
         _show_record(screen, record)
@@ -210,10 +212,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _suite(args: argparse.Namespace, *, strategy: Any, side: int) -> Callable[..., Any]:
+def _suite(args: argparse.Namespace, *, strategy: Any, side: int, say: Callable[[str], None]) -> Callable[..., Any]:
     """What the flags ask to measure, as a function of the model and the images."""
     from advss_tf import evaluation
     from advss_tf.attacks import pixels
+    from advss_tf.data import corrupted_catalogue
     from advss_tf.data.corruptions import frost_photographs
 
     if args.suite == "unforeseen":
@@ -221,6 +224,7 @@ def _suite(args: argparse.Namespace, *, strategy: Any, side: int) -> Callable[..
     if args.suite == "corruptions":
         return functools.partial(
             evaluation.evaluate_corruptions,
+            source=corrupted_catalogue(data_dir=args.data_dir) if args.published else None,
             frost_images=frost_photographs(args.frost, side=side) if args.frost else None,
             baseline=evaluation.DistortionRecord.load(args.baseline) if args.baseline else None,
         )
@@ -234,6 +238,7 @@ def _suite(args: argparse.Namespace, *, strategy: Any, side: int) -> Callable[..
         source=evaluation.load_model_for_evaluation(args.source)[0] if args.source else None,
         strategy=strategy,
         save_attacked=args.save_attacked,
+        announce=lambda estimate: say(str(estimate)),
     )
 
 

@@ -43,7 +43,7 @@ def measure(
         The record files, the main one first.
     """
     files = []
-    for path, make in _wanted(recipe, workdir, strategy=strategy):
+    for path, make in _wanted(recipe, workdir, strategy=strategy, say=say):
         if not path.is_file():
             partial = workdir.stage("evaluate") / f"partial.{path.stem}"
             record = make(
@@ -64,7 +64,7 @@ def measure(
 
 
 def _wanted(
-    recipe: config.Recipe, workdir: Workdir, *, strategy: tf.distribute.Strategy
+    recipe: config.Recipe, workdir: Workdir, *, strategy: tf.distribute.Strategy, say: Callable[[str], None]
 ) -> Iterator[tuple[Path, Callable[..., Any]]]:
     """Each record's file, and the function that makes it from a model and data."""
     part = recipe.evaluate
@@ -82,6 +82,7 @@ def _wanted(
                 step_size=part.step_size if norm == part.norm else None,
                 num_restarts=part.num_restarts,
                 strategy=strategy if isinstance(strategy, tf.distribute.MirroredStrategy) else None,
+                announce=lambda estimate: say(f"evaluate, at most:\n{estimate}"),
                 **options,
             )
 

@@ -127,7 +127,7 @@ def estimate(plan: Plan, classifier: Classifier, batches: Batches) -> Estimate:
 
 
 def _row(attempt: Attempt, plan: Plan, num_classes: int, pace: _Pace, num_batches: int) -> CostRow:
-    passes = _passes(attempt, num_classes)
+    passes = passes_of(attempt, num_classes)
     if passes is None:
         return CostRow(attempt.name, attempt.num_restarts, len(plan.epsilons), None, None, None, attempt.chain)
     forward, backward = (count * attempt.num_restarts * len(plan.epsilons) for count in passes)
@@ -135,8 +135,11 @@ def _row(attempt: Attempt, plan: Plan, num_classes: int, pace: _Pace, num_batche
     return CostRow(attempt.name, attempt.num_restarts, len(plan.epsilons), forward, backward, seconds, attempt.chain)
 
 
-def _passes(attempt: Attempt, num_classes: int) -> tuple[int, int] | None:
-    """Forward and backward passes of one run for one image at most, with those that the evaluation makes around it."""
+def passes_of(attempt: Attempt, num_classes: int) -> tuple[int, int] | None:
+    """Forward and backward passes of one run for one image at most, with those that the evaluation makes around it.
+
+    None if the attack does not say how many it makes.
+    """
     count = getattr(attempt.attack, "passes", None)
     if not callable(count):
         return None

@@ -21,12 +21,14 @@ from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.attempts import Attempt, Plan
 from advss_tf.evaluation.batches import Batch, Batches
 from advss_tf.evaluation.compiled import CompiledAttempt
+from advss_tf.evaluation.cost import passes_of
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.record import CLEAN, WORST
 from advss_tf.evaluation.summary import Cost
 from advss_tf.evaluation.tally import Tally
 from advss_tf.randomness import seed_for
+from advss_tf.timing import duration
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Progress:
         clean_acc: Fraction right among `images`.
         robust_acc: Fraction of `images` that has survived everything at the record's `eps` so far.
         seconds: Since the evaluation began.
-        seconds_left: As long as the rest takes at the mean pace so far.
+        seconds_left: As long as the rest takes at the mean pace so far, if it fools as few images as what was run.
     """
 
     attack: str
@@ -54,7 +56,7 @@ class Progress:
     def __str__(self) -> str:
         return (
             f"{self.images:,}/{self.num_images:,} images, {self.attack}: clean {self.clean_acc:.1%}, "
-            f"robust so far {self.robust_acc:.1%}, {self.seconds_left:.0f} s left"
+            f"robust so far {self.robust_acc:.1%}, {duration(self.seconds_left)} left"
         )
 
 
@@ -88,8 +90,12 @@ class Run:
         self._seed, self._progress, self._started = seed, progress, started
         self.tally = Tally(plan)
         self.costs: dict[tuple[str, float], Cost] = {}
-        self._images = self._runs = self._restored = 0
-        self._before = 0.0
+        self._images = 0
+        self._before = self._done = self._restored = 0.0
+        # A run of Square takes a hundred times as long as one of PGD.
+        passes = {each.name: passes_of(each, classifier.num_classes) or (1, 0) for each in plan.attempts}
+        self._weights = {name: float(sum(count)) for name, count in passes.items()}
+        self._batch_weight = sum(each.num_restarts * self._weights[each.name] for each in plan.attempts)
         self._compiled = [
             CompiledAttempt(attempt, classifier, batch_size=batches.batch_size, source=source, strategy=strategy)
             for attempt in plan.attempts
@@ -132,7 +138,7 @@ class Run:
         self._before = float(arrays["seconds"])
         self.tally.restore(arrays)
         self._images += batch.num_real
-        self._restored += sum(attempt.num_restarts for attempt in self._plan.attempts)
+        self._restored += self._batch_weight
 
     def _attack(self, compiled: CompiledAttempt, batch: Batch, *, first: int) -> None:
         """One attack on one batch at all epsilons, in one pass: a row is an image in one of the balls."""
@@ -146,7 +152,7 @@ class Run:
             for start in range(0, len(rows), size):
                 part = slice(start, start + size)
                 self._attack_rows(compiled, batch, rows[part], balls[part], first=first, seed=seed, run=run)
-            self._runs += 1
+            self._done += self._weights[attempt.name]
             self._tell(attempt, images=first + batch.num_real)
 
     def _attack_rows(
@@ -179,8 +185,7 @@ class Run:
     def _tell(self, attempt: Attempt, *, images: int) -> None:
         if self._progress is None:
             return
-        restarts = sum(each.num_restarts for each in self._plan.attempts)
-        total = len(self._batches) * restarts
+        left = len(self._batches) * self._batch_weight - self._restored - self._done
         seconds = time.perf_counter() - self._started
         self._progress(
             Progress(
@@ -190,7 +195,7 @@ class Run:
                 clean_acc=float(self.tally.clean().mean()),
                 robust_acc=float(self.tally.robust(WORST, self._plan.headline).mean()),
                 seconds=seconds,
-                seconds_left=seconds / self._runs * (total - self._restored - self._runs),
+                seconds_left=seconds / self._done * left,
             )
         )
 
