@@ -14,8 +14,10 @@ Reference: Kang et al., "Testing Robustness Against Unforeseen Adversaries", 201
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ import numpy as np
 from advss_tf.attacks.unforeseen import ATA, DISTORTIONS, UnforeseenAttack, make_attack, published_sizes
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.evaluation.batches import Batches
-from advss_tf.evaluation.distortion_record import UNFORESEEN, DistortionRecord
+from advss_tf.evaluation.distortion_record import DistortionRecord
 from advss_tf.evaluation.distortion_run import GOALS, Attempted, DistortionRun
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
@@ -93,7 +95,7 @@ def evaluate_unforeseen(
         run.attack_batch(number, batch)
     results = tuple(_results(run, batches.labels, classifier.num_classes))
     return DistortionRecord(
-        threat=UNFORESEEN,
+        threat="unforeseen",
         corruptions_acc=float(np.mean([row.accuracy for row in results[1:]])),
         notes={"goal": GOALS[goal], **{each.name: each.source for each in attempted}},
         results=results,
@@ -174,7 +176,8 @@ def _sizes(name: str, attack: UnforeseenAttack, given: Sequence[float] | None) -
         found, data = published_sizes(attack.threat.norm)
         return found, f"sizes of Kang et al. 2019, calibrated on {data}"
     listed = tuple(float(size) for size in given)
-    if not listed or listed[0] < 0 or any(one >= other for one, other in zip(listed, listed[1:], strict=False)):
+    ascending = all(one < other for one, other in pairwise(listed))
+    if not listed or not ascending or not all(math.isfinite(size) and size >= 0 for size in listed):
         raise InvalidInput(
             f"The sizes of {name!r} are not sizes.",
             expected="numbers >= 0, ascending, each once",

@@ -5,7 +5,7 @@ Synopsis:
     attack = FogAttack(512.0)
     attacked = attack(climb, {"images": images}, seed)["images"]
 
-Reference: Kang et al. 2019 (arXiv 1908.08016), after the corruption of Hendrycks and Dietterich 2019 (arXiv 1903.12261).
+Reference: Kang et al. 2019 (arXiv 1908.08016), after a corruption of Hendrycks and Dietterich 2019 (arXiv 1903.12261).
 """
 
 from __future__ import annotations

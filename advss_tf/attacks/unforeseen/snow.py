@@ -139,10 +139,10 @@ def flake_kernels(chances: tf.Tensor, *, length: int) -> tf.Tensor:
         `(batch, 7, length, length)`.
     """
     down, along, thick, soft = tf.unstack(tf.reshape(chances[:, :-1], (-1, 4, _KINDS)), axis=1)
-    ends = [2.0 + tf.floor(chance * (length // 2 - 1)) for chance in (down, along)]
-    width = tf.where(thick < 0.6, 1.0, tf.where(thick < 0.9, 3.0, 5.0))
-    quarter = line(*ends, width, reach=length // 2)
     half = length // 2
+    down, along = 2 + tf.floor(down * (half - 1)), 2 + tf.floor(along * (half - 1))
+    width = tf.where(thick < 0.6, 1.0, tf.where(thick < 0.9, 3.0, 5.0))
+    quarter = line(down, along, width, reach=half)
     lower = tf.pad(quarter, [[0, 0], [0, 0], [half, 0], [half, 0]])
     whole_line = tf.maximum(lower, tf.reverse(lower, axis=[2, 3]))
     blurred = _blurred(whole_line, 0.41 + 0.19 * soft)
