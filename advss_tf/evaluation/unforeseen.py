@@ -64,7 +64,7 @@ def evaluate_unforeseen(
         attacks: Names of distortions (see `attacks.unforeseen.DISTORTIONS`), or attacks by name. Default: "jpeg_linf",
             "jpeg_l1", "elastic", "fog", "gabor" and "snow", with the published settings.
         sizes: By name, the epsilons of a distortion, ascending; levels count from 1. Default: the six published for
-            CIFAR-10. For fog, Gabor and snow these do not exist; their default are the six for ImageNet-100, which were
+            CIFAR-10. For fog, Gabor and snow these do not exist; their default is the six for ImageNet-100, which were
             calibrated on images of 224 pixels. The record's notes say which.
         goal: "random_target": climb towards a class drawn evenly from the wrong ones, as published; or "away": climb
             the label's cross-entropy, which is the stronger attack, but not what `ATA` was measured with.
@@ -117,8 +117,9 @@ def uar(accuracies: Sequence[float], attack: str, *, calibrated_on: str = "cifar
     """Unforeseen attack robustness: the accuracies at the six sizes, relative to models trained for the attack.
 
     `sum(accuracies) / sum(ATA)`, 1 where a model that never saw the attack does as well as those that were trained
-    against it (Kang et al. 2019, section 3). The denominator was measured with ResNet-56 on CIFAR-10 or ResNet-50 on
-    ImageNet-100, in 200 steps towards random classes: with other data, sizes, steps or goals the quotient is none.
+    against it (Kang et al. 2019). The denominator was measured with ResNet-56 on CIFAR-10 or ResNet-50 on
+    ImageNet-100, in 200 steps towards random classes: with other data, sizes, steps or goals the quotient is none. It
+    counts every image that is right after the attack; `evaluate_unforeseen` wants it right before as well.
 
     Args:
         accuracies: Fractions right at the published sizes of `SIZES[calibrated_on][attack]`, in their order.

@@ -10,7 +10,7 @@ import tensorflow as tf
 from advss_tf.attacks import ElasticAttack, FogAttack, GaborAttack, JPEGAttack, SnowAttack
 from advss_tf.attacks.unforeseen import DISTORTIONS, make_attack, published_sizes
 from advss_tf.errors import InvalidInput
-from advss_tf.randomness import seed_each, seed_for
+from advss_tf.randomness import fold, seed_each, seed_for
 
 EACH = pytest.mark.parametrize("name", DISTORTIONS)
 # Steps that a short test can see, in the unit of each distortion's parameters; None is the default.
@@ -54,26 +54,19 @@ def test_parameters_outside_of_the_ball_are_found_out(name, images, seeds):
 
 @EACH
 def test_the_ascent_ends_above_its_random_start_and_more_steps_climb_higher(name, images, seeds, climb):
-    attack = made(name, num_steps=10)
-    sizes = tf.fill([16], attack.threat.epsilon)
+    epsilon = made(name).threat.epsilon
+    step_size = STEPS.get(name, epsilon / 4)
+    heights = {}
+    for steps in (2, 12):
+        attack = made(name, num_steps=steps, step_size=step_size)
+        heights[steps] = climb(attack(climb, {"images": images}, seeds)).numpy()
+    sizes = tf.fill([16], epsilon)
     # `run` folds the seed by the number of the input.
-    found = {steps: made(name, num_steps=steps, step_size=STEPS.get(name) or float(sizes[0]) / 4) for steps in (2, 12)}
-    heights = {steps: climb(each({"images": images})).numpy() for steps, each in bound(found, climb, seeds).items()}
-    parameters, fixed = attack.draw(folded(seeds), tf.constant(images), sizes)
+    parameters, fixed = attack.draw(fold(seeds, 0), tf.constant(images), sizes)
     start = climb({"images": attack.render(tf.constant(images), parameters, fixed, sizes)}).numpy()
     assert np.mean(heights[12] >= start) >= 0.9, (heights[12] - start).round(3)
     assert heights[12].mean() > heights[2].mean() > start.mean()
     assert heights[12].mean() > start.mean() + 0.1
-
-
-def bound(attacks, climb, seeds):
-    return {steps: lambda inputs, a=attack: a(climb, inputs, seeds) for steps, attack in attacks.items()}
-
-
-def folded(seeds):
-    from advss_tf.randomness import fold
-
-    return fold(seeds, 0)
 
 
 @EACH
