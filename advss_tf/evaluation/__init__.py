@@ -15,6 +15,7 @@ from advss_tf.evaluation.report import write_report
 from advss_tf.evaluation.run import Progress
 from advss_tf.evaluation.statistics import mcnemar, mean_interval, wilson_interval
 from advss_tf.evaluation.tables import result_table
+from advss_tf.evaluation.unforeseen import evaluate_unforeseen, uar
 
 __all__ = [
     "Comparison",
@@ -33,12 +34,14 @@ __all__ = [
     "estimate",
     "evaluate",
     "evaluate_corruptions",
+    "evaluate_unforeseen",
     "load_model_for_evaluation",
     "load_record",
     "mcnemar",
     "mean_interval",
     "read_attacked",
     "result_table",
+    "uar",
     "wilson_interval",
     "write_report",
 ]
