@@ -14,6 +14,7 @@ Killed, it goes on behind the last finished batch of the record that was being m
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,16 +93,15 @@ def _wanted(
     if part.unseen is not None:
         yield workdir.further_record(part.unseen.norm), attacked(part.unseen.norm, part.unseen.epsilons)
     if part.corruptions is not None:
-        yield workdir.further_record("corruptions"), lambda *args, **options: _corrupted(recipe, *args, **options)
+        yield workdir.further_record("corruptions"), functools.partial(_corrupted, part.corruptions)
     if part.unforeseen is not None:
-        yield (
-            workdir.further_record("unforeseen"),
-            lambda *args, **options: evaluate_unforeseen(*args, attacks=part.unforeseen, **options),
-        )
+        unforeseen = functools.partial(evaluate_unforeseen, attacks=part.unforeseen)
+        yield workdir.further_record("unforeseen"), unforeseen
 
 
-def _corrupted(recipe: config.Recipe, model: Callable[..., Any], data: Any, **options: Any) -> DistortionRecord:
-    wanted = recipe.evaluate.corruptions
+def _corrupted(
+    wanted: config.Corruptions, model: Callable[..., Any], data: tf.data.Dataset, **options: Any
+) -> DistortionRecord:
     side = min(data.element_spec[0].shape[1:3])
     return evaluate_corruptions(
         model,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from .faults import RecipeError
 from .loading import difference, dump_recipe, json_schema, load_recipe, make_recipe, recipe_fingerprint
-from .schema import Attack, Finetune, Pretrain, Recipe, Stage
+from .schema import Attack, Corruptions, Finetune, Pretrain, Recipe, Stage
 
 __all__ = [
     "Attack",
+    "Corruptions",
     "Finetune",
     "Pretrain",
     "Recipe",

@@ -75,6 +75,9 @@ class Finetune(Stage):
     )
 
 
+Distortion = Literal["jpeg_linf", "jpeg_l1", "jpeg_l2", "elastic", "fog", "gabor", "snow"]
+
+
 class Unseen(Part):
     """Balls of another kind than those of the training, attacked with the same numbers of steps."""
 
@@ -117,7 +120,7 @@ class Evaluate(Part):
     corruptions: Corruptions | None = Field(
         default=None, description="Accuracy under corruptions, {} for the defaults."
     )
-    unforeseen: tuple[Literal["elastic", "jpeg", "fog", "snow", "gabor"], ...] | None = Field(
+    unforeseen: tuple[Distortion, ...] | None = Field(
         default=None,
         min_length=1,
         description="Attacks of Kang et al. 2019 over a distortion's parameters; null: none.",

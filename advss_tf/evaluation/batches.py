@@ -73,6 +73,12 @@ class Batches:
         """sha256, as hex, over the labels and pixels of the last whole pass."""
         return self._digest.hexdigest()
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What tells these batches from others before they have been read, as plain data."""
+        labels = hashlib.sha256(self.labels.tobytes()).hexdigest()
+        return {"batch size": self.batch_size, "labels": labels, "images": list(self.image_shape)}
+
     def __len__(self) -> int:
         return math.ceil(len(self.labels) / self.batch_size)
 

@@ -189,9 +189,7 @@ def _described(
     return {
         "types and severities": [list(key) for key in keys],
         "seed": seed,
-        "batch size": batches.batch_size,
-        "labels": hashlib.sha256(batches.labels.tobytes()).hexdigest(),
-        "images": list(batches.image_shape),
+        **batches.description,
         "source": notes["source"],
         "frost images": None if frost is None else hashlib.sha256(frost.numpy().tobytes()).hexdigest(),
     }

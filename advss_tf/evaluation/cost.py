@@ -172,7 +172,7 @@ def _measured(classifier: Classifier, shape: Sequence[int]) -> _Pace:
             slopes = tape.gradient(loss, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return tf.reduce_sum(slopes)
 
-    alone, both = (_seconds(lambda run=run: run(images).numpy()) for run in (forward, gradient))
+    alone, both = _seconds(lambda: forward(images).numpy()), _seconds(lambda: gradient(images).numpy())
     return _Pace(alone, max(both - alone, 0.0))
 
 

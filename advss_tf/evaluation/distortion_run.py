@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,9 +135,6 @@ class DistortionRun:
         seed: The evaluation's seed.
         progress: Called with a `Progress` after every attack on a batch.
         started: When the evaluation began, by `time.perf_counter`.
-
-    Raises:
-        InvalidInput: if a label has no logit.
     """
 
     def __init__(
@@ -150,12 +148,6 @@ class DistortionRun:
         progress: Callable[[Progress], None] | None,
         started: float,
     ) -> None:
-        if batches.labels.max() >= classifier.num_classes:
-            raise InvalidInput(
-                "A label has no logit.",
-                expected=f"labels in [0, {classifier.num_classes}), as many as the model gives logits",
-                received=f"max(labels)={batches.labels.max()}",
-            )
         self.attempted = attempted
         self._batches, self._seed, self._progress, self._started = batches, seed, progress, started
         self._predict = tf.function(lambda images: predicted(classifier(images)))
@@ -165,7 +157,29 @@ class DistortionRun:
         }
         self._right: dict[tuple[str, int], list[np.ndarray]] = {}
         self._costs: dict[tuple[str, int], Cost] = {}
-        self._images = self._runs = 0
+        self._images = self._runs = self._restored = 0
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of this process, and of those before it that were killed."""
+        return self._before + time.perf_counter() - self._started
+
+    def last(self) -> dict[str, np.ndarray]:
+        """What is to be kept of the batch that was attacked last."""
+        right = np.stack([masks[-1] for masks in self._right.values()])
+        costs = np.array([astuple(cost) for cost in self._costs.values()])
+        return {"right": right, "costs": costs, "seconds": np.array(self.seconds)}
+
+    def restore(self, batch: Batch, arrays: dict[str, np.ndarray]) -> None:
+        """Takes a batch for attacked that was kept by `last`."""
+        keys = [(each.name, level) for each in self.attempted for level, _ in enumerate(each.sizes, 1)]
+        for key, right, cost in zip([(CLEAN, 0), *keys], arrays["right"], arrays["costs"], strict=True):
+            self._right.setdefault(key, []).append(right)
+            self._costs[key] = Cost(*map(float, cost))
+        self._before = float(arrays["seconds"])
+        self._images += batch.num_real
+        self._restored += len(keys)
 
     def attack_batch(self, number: int, batch: Batch) -> None:
         """Puts one batch to every attack at every size."""
@@ -209,11 +223,9 @@ class DistortionRun:
     def _keep(self, name: str, level: int, right: np.ndarray, *, seconds: float, forward: int, backward: int) -> None:
         self._right.setdefault((name, level), []).append(right)
         cost = self._costs.setdefault((name, level), Cost())
-        cost.seconds, cost.forward, cost.backward = (
-            cost.seconds + seconds,
-            cost.forward + forward,
-            cost.backward + backward,
-        )
+        cost.seconds += seconds
+        cost.forward += forward
+        cost.backward += backward
 
     def _tell(self, name: str, size: float) -> None:
         if self._progress is None:
@@ -223,13 +235,12 @@ class DistortionRun:
         attacked = [np.concatenate(masks) for (kind, _), masks in self._right.items() if kind != CLEAN]
         self._progress(
             Progress(
-                attack=name,
-                eps=size,
+                attack=f"{name} at {size:g}",
                 images=self._images,
                 num_images=len(self._batches.labels),
                 clean_acc=float(self.right(CLEAN, 0).mean()),
                 robust_acc=float(np.concatenate(attacked).mean()),
                 seconds=seconds,
-                seconds_left=seconds / self._runs * (total - self._runs),
+                seconds_left=seconds / self._runs * (total - self._restored - self._runs),
             )
         )

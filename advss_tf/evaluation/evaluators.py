@@ -12,7 +12,6 @@ library. Every image that is right cleanly is put to every attack at every epsil
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from advss_tf.attacks import get_threat
+from advss_tf.data import check_labels
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.evaluation.attacked import AttackedImages
 from advss_tf.evaluation.attempts import Plan, plan_attempts
@@ -124,7 +124,7 @@ def evaluate(
     look = next(iter(batches))
     classifier = Classifier(model, look.images)
     attacker = classifier if source is None else _checked_source(source, classifier, look.images)
-    _check_labels(batches.labels, classifier.num_classes)
+    check_labels(batches.labels, num_classes=classifier.num_classes)
     if suite == "full" and attacks is None:
         threat = get_threat(plan.norm, plan.headline)
         attempts = autoattack(autoattack_version, threat, num_classes=classifier.num_classes)
@@ -194,16 +194,5 @@ def _described(plan: Plan, batches: Batches, seed: int) -> dict[str, Any]:
         "norm": plan.norm,
         "epsilons": plan.epsilons,
         "seed": seed,
-        "batch size": batches.batch_size,
-        "labels": hashlib.sha256(batches.labels.tobytes()).hexdigest(),
-        "images": list(batches.image_shape),
+        **batches.description,
     }
-
-
-def _check_labels(labels: np.ndarray, num_classes: int) -> None:
-    if labels.max() >= num_classes:
-        raise InvalidInput(
-            "A label has no logit.",
-            expected=f"labels in [0, {num_classes}), as the model gives {num_classes} logits",
-            received=f"max(labels)={labels.max()}",
-        )

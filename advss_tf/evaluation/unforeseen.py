@@ -18,17 +18,20 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from advss_tf.attacks.unforeseen import ATA, DISTORTIONS, UnforeseenAttack, make_attack, published_sizes
+from advss_tf.data import check_labels
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.distortion_record import DistortionRecord
 from advss_tf.evaluation.distortion_run import GOALS, Attempted, DistortionRun
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
+from advss_tf.evaluation.partial import Partial
 from advss_tf.evaluation.record import CLEAN, Result
 from advss_tf.evaluation.run import Progress
 from advss_tf.evaluation.summary import header_of
@@ -50,6 +53,7 @@ def evaluate_unforeseen(
     batch_size: int = 256,
     model_name: str | None = None,
     data_info: Any = None,
+    partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> DistortionRecord:
     """Measures accuracy under distortions whose parameters an adversary chooses.
@@ -73,6 +77,7 @@ def evaluate_unforeseen(
         batch_size: Images a batch.
         model_name: The record's `name`; default: the model's own.
         data_info: As in `evaluate`.
+        partial: As in `evaluate`: a folder where finished batches are kept until the end.
         progress: Called with a `Progress` after every attack on a batch; its `robust_acc` is the mean over what has
             been attempted on all images so far.
 
@@ -89,12 +94,22 @@ def evaluate_unforeseen(
     batches = Batches(data, batch_size=batch_size, limit=limit)
     look = next(iter(batches))
     classifier = Classifier(model, look.images)
+    check_labels(batches.labels, num_classes=classifier.num_classes)
     flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
     run = DistortionRun(attempted, classifier, batches, goal=goal, seed=seed, progress=progress, started=started)
+    kept = None
+    if partial is not None:
+        kept = Partial(partial, _described(run, batches, goal, seed), logits=classifier(look.images[:8]).numpy())
     for number, batch in enumerate(batches):
+        finished = kept.load(number) if kept else None
+        if finished is not None:
+            run.restore(batch, finished)
+            continue
         run.attack_batch(number, batch)
+        if kept:
+            kept.save(number, run.last())
     results = tuple(_results(run, batches.labels, classifier.num_classes))
-    return DistortionRecord(
+    record = DistortionRecord(
         threat="unforeseen",
         corruptions_acc=float(np.mean([row.accuracy for row in results[1:]])),
         notes={"goal": GOALS[goal], **{each.name: each.source for each in attempted}},
@@ -108,9 +123,18 @@ def evaluate_unforeseen(
             data_info=data_info,
             flags=flags,
             seed=seed,
-            seconds=time.perf_counter() - started,
+            seconds=run.seconds,
         ),
     )
+    if kept:
+        kept.remove()
+    return record
+
+
+def _described(run: DistortionRun, batches: Batches, goal: str, seed: int) -> dict[str, Any]:
+    """What tells one evaluation from another."""
+    attacks = [[each.name, each.sizes, each.parameters] for each in run.attempted]
+    return {"attacks": attacks, "goal": goal, "seed": seed, **batches.description}
 
 
 def uar(accuracies: Sequence[float], attack: str, *, calibrated_on: str = "cifar-10") -> float:

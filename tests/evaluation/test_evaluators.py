@@ -273,7 +273,7 @@ def test_a_model_that_is_no_classifier_is_refused(linear, model, sentence):
 
 
 def test_a_label_without_a_logit_is_refused(linear):
-    with pytest.raises(InvalidInput, match=r"labels in \[0, 2\)"):
+    with pytest.raises(InvalidInput, match=r"every label in \[0, 2\)"):
         evaluate(linear, (linear.images, linear.labels + 1))
 
 

@@ -116,7 +116,7 @@ def test_progress_is_told_after_every_attack_on_a_batch(eight):
     told = []
     evaluate_unforeseen(model, (images, labels), attacks=TWO, sizes=SIZES, batch_size=20, progress=told.append)
     assert len(told) == 2 * 5 and [each.images for each in told] == [20] * 5 + [40] * 5
-    assert told[0].attack == "gabor" and told[4].eps == 4.0 and told[-1].seconds_left == 0
+    assert (told[0].attack, told[4].attack) == ("gabor at 10", "wave at 4") and told[-1].seconds_left == 0
     assert all(each.robust_acc <= each.clean_acc for each in told)
 
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_evaluated_is_refused(eight, options, words):
 
 def test_labels_beyond_the_logits_are_refused(eight):
     model, images, labels = eight
-    with pytest.raises(InvalidInput, match="A label has no logit"):
+    with pytest.raises(InvalidInput, match="holds a value that is no class"):
         evaluate_unforeseen(model, (images, labels + 1), attacks=TWO, sizes=SIZES)
 
 
@@ -175,3 +175,31 @@ def test_uar_by_hand():
 def test_a_quotient_without_a_published_denominator_is_refused(call, words):
     with pytest.raises(InvalidInput, match=words):
         call()
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("moment", [2, 4, 6])
+def test_a_killed_evaluation_ends_with_the_record_of_one_that_was_not(eight, tmp_path, moment):
+    model, images, labels = eight
+    told, options = [], {"attacks": TWO, "sizes": SIZES, "batch_size": 20}
+    total = 2 * sum(map(len, SIZES.values()))
+
+    def kill(event):
+        told.append(event)
+        if len(told) == moment:
+            raise Killed
+
+    with pytest.raises(Killed):
+        evaluate_unforeseen(model, (images, labels), partial=tmp_path / "partial", progress=kill, **options)
+    again = []
+    record = evaluate_unforeseen(
+        model, (images, labels), partial=tmp_path / "partial", progress=again.append, **options
+    )
+    assert len(again) == total - (total // 2 if moment > total // 2 else 0) and again[-1].seconds_left == 0.0
+    whole = evaluate_unforeseen(model, (images, labels), **options)
+    for one, other in zip(record.results, whole.results, strict=True):
+        assert one.model_copy(update={"seconds": 0}) == other.model_copy(update={"seconds": 0})
+    assert not (tmp_path / "partial").exists()
