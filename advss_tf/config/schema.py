@@ -11,7 +11,7 @@ the conditions between fields in rules.py.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -75,7 +75,9 @@ class Finetune(Stage):
     )
 
 
+Severities = Annotated[tuple[Literal[1, 2, 3, 4, 5], ...], Field(strict=False)]
 Distortion = Literal["jpeg_linf", "jpeg_l1", "jpeg_l2", "elastic", "fog", "gabor", "snow"]
+Distortions = Annotated[tuple[Distortion, ...], Field(strict=False)]
 
 
 class Unseen(Part):
@@ -90,9 +92,7 @@ class Corruptions(Part):
     """The corruptions of CIFAR-10-C, made on the fly."""
 
     rules: ClassVar[Rules] = (rules.nothing_twice,)
-    severities: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(
-        default=(1, 2, 3, 4, 5), min_length=1, description="Severities, of 1 to 5."
-    )
+    severities: Severities = Field(default=(1, 2, 3, 4, 5), min_length=1, description="Severities, of 1 to 5.")
     extra: bool = Field(
         default=False, description="The 4 extra corruptions beside the 15, which are left out of means."
     )
@@ -120,7 +120,7 @@ class Evaluate(Part):
     corruptions: Corruptions | None = Field(
         default=None, description="Accuracy under corruptions, {} for the defaults."
     )
-    unforeseen: tuple[Distortion, ...] | None = Field(
+    unforeseen: Distortions | None = Field(
         default=None,
         min_length=1,
         description="Attacks of Kang et al. 2019 over a distortion's parameters; null: none.",
