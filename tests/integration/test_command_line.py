@@ -13,6 +13,8 @@ import pytest
 import tensorflow as tf
 
 from advss_tf import cli
+from advss_tf.evaluation import DistortionRecord, Record
+from advss_tf.evaluation.header import Header
 
 RECIPE = """
 name: story
@@ -99,6 +101,21 @@ def test_any_saved_model_is_evaluated(story, tmp_path, capsys):
     assert command(cli._report_flags, cli._report, tmp_path, "--out", tmp_path / "report") == 0
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
     assert "Report:" in capsys.readouterr().out
+
+
+def test_a_report_takes_records_of_both_kinds_and_each_file_once(story, tmp_path, capsys):
+    record = Record.load(story[1] / "evaluate" / "record.json")
+    clean = record.result("clean")
+    found = {"threat": "corruptions", "corruptions_acc": clean.accuracy}
+    rows = (clean, clean.model_copy(update={"attack": "fog", "level": 1}))
+    header = {name: getattr(record, name) for name in Header.model_fields}
+    DistortionRecord(**header | found | {"results": rows}).save(tmp_path / "record.corruptions.json")
+    record.save(tmp_path / "record.json")
+    args = (tmp_path, tmp_path / "record.json", "--out", tmp_path / "report")
+    assert command(cli._report_flags, cli._report, *args) == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "One model on digits" in text and "under corruptions (1 type × 1 severity)" in text
+    assert "| fog |" in text
 
 
 def test_the_handed_over_encoder_needs_no_advss_tf(story):
