@@ -258,9 +258,9 @@ def _report_flags() -> argparse.ArgumentParser:
 
 def _report(args: argparse.Namespace) -> int:
     with _quiet_import():
-        from advss_tf.evaluation import Record, write_report
+        from advss_tf.evaluation import load_record, write_report
 
-    records = [Record.load(path) for path in _record_files(args.records)]
+    records = [load_record(path) for path in _record_files(args.records)]
     print(f"Report: {write_report(records, args.out, title=args.title)}")
     return 0
 
@@ -274,4 +274,5 @@ def _record_files(paths: Sequence[str]) -> list[Path]:
                 f"{path} holds no record.", expected="a folder with record*.json files", received=str(path)
             )
         found += files
-    return found
+    # A file that is named by itself and by its folder is one record.
+    return list({path.resolve(): path for path in found}.values())

@@ -24,12 +24,17 @@ from advss_tf.evaluation.svg import MUTED, SERIES, SETTINGS, panel, svg_text
 
 _MARKERS, _DASHES = ("o", "s", "^", "D", "v", "P"), ("-", (0, (6, 2)), (0, (2, 1.5)), "-.", (0, (8, 2, 1, 2)), ":")
 MAX_CLASSES = 20
+# More bands than this hide each other.
+MAX_BANDS = 4
+_MAX_MARKED, _MAX_TRAINED = 12, 4
 
 History = Sequence[Mapping[str, Any]]
 
 
 def accuracy_against_epsilon(records: Sequence[Record], *, names: Sequence[str] | None = None) -> str:
     """Worst-case accuracy over the radius of the ball, with its Wilson 95 % band; the curve begins at clean accuracy.
+
+    Bands are left out where there are more than `MAX_BANDS` curves, and markers are thinned out on long ones.
 
     Args:
         records: Records of one threat.
@@ -42,12 +47,15 @@ def accuracy_against_epsilon(records: Sequence[Record], *, names: Sequence[str] 
     grey_levels = threat == "Linf"
     scale = 255 if grey_levels else 1
     with mpl.rc_context(SETTINGS):
-        figure, axes = panel()
+        # A long legend takes no room from the curves.
+        figure, axes = panel(height=3.9 + 0.2 * max(0, len(records) - 2))
         for number, (record, name) in enumerate(zip(records, names or [r.name for r in records], strict=True)):
             rows = [record.result(CLEAN), *(record.result(WORST, eps=eps) for eps in record.epsilons)]
             places = [row.eps * scale for row in rows]
-            axes.fill_between(places, [row.low for row in rows], [row.high for row in rows], **_band(number))
-            axes.plot(places, [row.accuracy for row in rows], label=_legend_text(name), **_line(number))
+            few = {} if len(rows) <= _MAX_MARKED else {"markersize": 3.5, "markevery": -(-len(rows) // _MAX_MARKED)}
+            if len(records) <= MAX_BANDS:
+                axes.fill_between(places, [row.low for row in rows], [row.high for row in rows], **_band(number))
+            axes.plot(places, [row.accuracy for row in rows], label=_legend_text(name), **_line(number) | few)
         axes.set_xlabel(f"{threat} ε  (grey levels of 255)" if grey_levels else f"{threat} ε  (pixels in [0, 1])")
         axes.set_xlim(left=0)
         _percent_axis(axes)
@@ -144,26 +152,26 @@ def _percent_axis(axes: Axes) -> None:
 
 
 def _mark_training(axes: Axes, records: Sequence[Record], scale: float) -> None:
-    """A line at the epsilon the models were trained with, where it is known, for this threat, and one."""
+    """A line at each epsilon that models were trained with, where it is known and of this threat; none if many."""
     known = {
         record.training_eps
         for record in records
         if record.training_eps and record.training_threat in (None, record.threat)
     }
-    if len(known) != 1:
+    if not known or len(known) > _MAX_TRAINED:
         return
-    place = known.pop()
-    axes.axvline(place * scale, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
-    axes.annotate(
-        f"trained at {epsilon_text(place, records[0].threat)}",
-        (place * scale, 0.985),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="top",
-        fontsize=9.5,
-        color=MUTED,
-    )
-    axes.set_xlim(right=max(axes.get_xlim()[1], place * scale * 1.35))
+    for number, place in enumerate(sorted(known)):
+        axes.axvline(place * scale, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            f"trained at {epsilon_text(place, records[0].threat)}",
+            (place * scale, 0.985 - 0.06 * number),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="top",
+            fontsize=9.5,
+            color=MUTED,
+        )
+    axes.set_xlim(right=max(axes.get_xlim()[1], max(known) * scale * 1.35))
 
 
 def _line(number: int) -> dict[str, Any]:
@@ -171,7 +179,8 @@ def _line(number: int) -> dict[str, Any]:
     return {
         "color": SERIES[index],
         "marker": _MARKERS[index],
-        "linestyle": _DASHES[index],
+        # The seventh curve has the first one's colour, in other dashes.
+        "linestyle": _DASHES[(number + number // len(SERIES)) % len(_DASHES)],
         "markersize": 5.5,
         "markeredgewidth": 0,
     }

@@ -2,151 +2,165 @@
 
 Synopsis:
 
-    html = html_page(records, title="Digits", histories={"finetune": lines}, max_examples=8)
+    html = html_page(contents, sections, title="Digits")
 
 Whatever comes from a record is escaped. Figures are inline SVG in the page's own colours, images are PNGs in the page.
+The page forbids itself everything else: its content security policy names the one script that it may hold, which sorts
+tables, by its hash. Without scripts the tables stand sorted as they were written.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
+from functools import singledispatch
 from importlib import resources
 from string import Template
 
-from advss_tf.evaluation import figures
-from advss_tf.evaluation.comparison import comparisons
-from advss_tf.evaluation.pictures import ExamplePictures, Picture, example_pictures
-from advss_tf.evaluation.record import CLEAN, WORST, Record, Result, epsilon_text
+from advss_tf.evaluation.contents import TITLES, Contents, Model
+from advss_tf.evaluation.distortions import extent
+from advss_tf.evaluation.document import Bullets, Examples, Facts, Figure, Figures, Fold, Heading, Paragraph, Section
+from advss_tf.evaluation.pictures import ExamplePictures, Picture
+from advss_tf.evaluation.record import CLEAN, WORST, Result, epsilon_text
 from advss_tf.evaluation.svg import css_variables
-from advss_tf.evaluation.tables import (
-    HOW_TO_READ,
-    Cell,
-    Table,
-    accuracy_table,
-    classes_table,
-    distinct_names,
-    facts,
-    runs_table,
-)
+from advss_tf.evaluation.tables import Cell, Table
 from advss_tf.version import __version__
 
 # With more models than this the table says it better than tiles.
 _MAX_TILES = 4
 
 
-def html_page(
-    records: Sequence[Record], *, title: str, histories: Mapping[str, figures.History], max_examples: int
-) -> str:
+def html_page(contents: Contents, sections: Sequence[Section], *, title: str) -> str:
     """The whole page as text."""
-    names = distinct_names(records)
-    body = [
-        *(_tiles(records, names) if len(records) <= _MAX_TILES else ()),
-        *_warnings(records, names),
-        *_results(records, names),
-        *_curves(records, names),
-        *_histories(histories),
-        *(part for record, name in zip(records, names, strict=True) for part in _examples(record, name, max_examples)),
-        *_details(records, names),
-    ]
+    body = "\n".join([*_tiles(contents), *_warnings(contents), *map(_section, sections)])
     css = Template(_template("report.css")).substitute(light=css_variables(dark=False), dark=css_variables(dark=True))
+    script = "\n" + _template("sort.js") if "data-keys=" in body else ""
     return Template(_template("report.html")).substitute(
-        title=_text(title), lead=_text(lead(records)), style=css, body="\n".join(body), version=_text(__version__)
+        title=_text(title),
+        lead=_text(contents.lead),
+        policy=_policy(script),
+        style=css,
+        body=body,
+        script=f"<script>{script}</script>\n" if script else "",
+        version=_text(__version__),
     )
 
 
-def lead(records: Sequence[Record]) -> str:
-    """One sentence under the title: what was measured."""
-    data = ", ".join(dict.fromkeys(record.dataset or "unnamed data" for record in records))
-    balls = ", ".join(dict.fromkeys(f"{record.threat} {epsilon_text(record.eps, record.threat)}" for record in records))
-    models = "One model" if len(records) == 1 else f"{len(records)} models"
-    return f"{models} on {data}: clean accuracy, and accuracy under attack ({balls})."
+def _policy(script: str) -> str:
+    """Allows the page its own style, the images inside it and, by its hash, this script."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
+    return policy
 
 
-def _tiles(records: Sequence[Record], names: Sequence[str]) -> Iterator[str]:
-    yield '<section class="tiles">'
-    for record, name in zip(records, names, strict=True):
-        data = " ".join(filter(None, (record.dataset, record.split)))
-        small = f"{data + ' · ' if data else ''}{record.num_images:,} images"
-        yield f'<div class="card tile"><h3>{_text(name)}<small>{_text(small)}</small></h3>'
-        yield _score("clean", "Clean", record.result(CLEAN))
+def _tiles(contents: Contents) -> Iterator[str]:
+    models = contents.models
+    if len(models) > _MAX_TILES:
+        return
+    yield f'<section class="tiles">{"".join(map(_tile, models))}</section>'
+
+
+def _tile(model: Model) -> str:
+    header = model.header
+    data = " ".join(filter(None, (header.dataset, header.split)))
+    small = f"{data + ' · ' if data else ''}{header.num_images:,} images"
+    scores = []
+    if model.attacked is not None:
+        record = model.attacked
         ball = f"Robust, {record.threat} {epsilon_text(record.eps, record.threat)}"
-        yield _score("robust", ball, record.result(WORST)) + "</div>"
-    yield "</section>"
+        scores += [_score("clean", "Clean", record.result(CLEAN)), _score("robust", ball, record.result(WORST))]
+    for kind, distorted in model.distorted.items():
+        if not scores:
+            scores.append(_score("clean", "Clean", distorted.result(CLEAN, 0)))
+        mce = f", mCE {100 * distorted.mce:.1f} %" if distorted.mce is not None else ""
+        scores.append(_bar("distorted", TITLES[kind], distorted.corruptions_acc, f"mean of {extent(distorted)}{mce}"))
+    return f'<div class="card tile"><h3>{_text(model.name)}<small>{_text(small)}</small></h3>{"".join(scores)}</div>'
 
 
 def _score(kind: str, what: str, result: Result) -> str:
-    share, low, high = (100 * number for number in (result.accuracy, result.low, result.high))
+    low, high = 100 * result.low, 100 * result.high
+    interval = f'<b style="left:{low:.2f}%;width:{high - low:.2f}%"></b>'
+    words = f"95 % interval {low:.1f} to {high:.1f} %, {result.correct:,} of {result.total:,}"
+    return _bar(kind, what, result.accuracy, words, interval)
+
+
+def _bar(kind: str, what: str, share: float, words: str, interval: str = "") -> str:
     return (
         f'<div class="score {kind}"><span class="what">{_text(what)}</span>'
-        f'<span class="value">{share:.1f} %</span>'
-        f'<span class="bar"><i style="width:{share:.2f}%"></i>'
-        f'<b style="left:{low:.2f}%;width:{high - low:.2f}%"></b></span>'
-        f'<span class="range">95 % interval {low:.1f} to {high:.1f} %, '
-        f"{result.correct:,} of {result.total:,}</span></div>"
+        f'<span class="value">{100 * share:.1f} %</span>'
+        f'<span class="bar"><i style="width:{100 * share:.2f}%"></i>{interval}</span>'
+        f'<span class="range">{_text(words)}</span></div>'
     )
 
 
-def _warnings(records: Sequence[Record], names: Sequence[str]) -> Iterator[str]:
-    said = [(name, text) for record, name in zip(records, names, strict=True) for text in record.warnings]
-    if said:
-        lines = "".join(f"<p><strong>⚠ {_text(name)}:</strong> {_text(text)}</p>" for name, text in said)
+def _warnings(contents: Contents) -> Iterator[str]:
+    lines = "".join(f"<p><strong>⚠ {_text(name)}:</strong> {_text(text)}</p>" for name, text in contents.warnings)
+    if lines:
         yield f'<section class="warnings" role="note">{lines}</section>'
 
 
-def _results(records: Sequence[Record], names: Sequence[str]) -> Iterator[str]:
-    yield f'<section><h2>Results</h2><p class="note">{_text(HOW_TO_READ)}</p>'
-    yield _table(accuracy_table(records, names), text_columns=2)
-    runs = runs_table(records)
-    if runs is not None:
-        yield '<h3>Over runs</h3><p class="note">Mean and 95 % t-interval over records of the same name.</p>'
-        yield _table(runs, text_columns=1)
-    pairs = comparisons(records)
-    if pairs:
-        yield f"<h3>Pairs, image by image</h3><ul>{''.join(f'<li>{_text(str(pair))}</li>' for pair in pairs)}</ul>"
-    yield "</section>"
+def _section(section: Section) -> str:
+    return f"<section><h2>{_text(section.title)}</h2>{''.join(map(_block, section.blocks))}</section>"
 
 
-def _curves(records: Sequence[Record], names: Sequence[str]) -> Iterator[str]:
-    yield '<section><h2>Accuracy against ε</h2><div class="figures">'
-    for threat in dict.fromkeys(record.threat for record in records):
-        same = [(record, name) for record, name in zip(records, names, strict=True) if record.threat == threat]
-        svg = figures.accuracy_against_epsilon([record for record, _ in same], names=[name for _, name in same])
-        yield _figure(svg, f"Worst-case accuracy in {threat} balls of radius ε; ε = 0 is clean. Bands: Wilson 95 %.")
-    by_class = figures.class_accuracies(records[0]) if len(records) == 1 else None
-    if by_class:
-        yield _figure(by_class, "The same class by class: how far each one falls.")
-    yield "</div></section>"
+@singledispatch
+def _block(block: object) -> str:
+    raise TypeError(type(block).__name__)
 
 
-def _histories(histories: Mapping[str, figures.History]) -> Iterator[str]:
-    for name, history in histories.items():
-        panels = [panel for panel in (figures.loss_curves(history), figures.accuracy_curves(history)) if panel]
-        if panels:
-            yield f'<section><h2>Training: {_text(name)}</h2><div class="figures">'
-            yield "".join(_figure(panel, "") for panel in panels)
-            yield "</div></section>"
+@_block.register
+def _heading(block: Heading) -> str:
+    return f"<h3>{_text(block.text)}</h3>"
 
 
-def _examples(record: Record, name: str, max_examples: int) -> Iterator[str]:
-    examples = example_pictures(record, max_examples=max_examples)
-    if not examples:
-        return
-    ball = f"{record.threat} {epsilon_text(record.eps, record.threat)}"
-    yield f"<section><h2>Examples: {_text(name)}</h2>"
-    yield (
-        f'<p class="note">The first image of each class, not picked by outcome, attacked in the {_text(ball)} ball. '
-        "The middle image is what the attack added, ten times as strong, around grey. "
-        "✓ is a right prediction, ✗ a wrong one.</p>"
-    )
-    yield f'<div class="examples">{"".join(map(_example, examples))}</div></section>'
+@_block.register
+def _paragraph(block: Paragraph) -> str:
+    return f'<p class="note">{_text(block.text)}</p>'
+
+
+@_block.register
+def _bullets(block: Bullets) -> str:
+    return f"<ul>{''.join(f'<li>{_text(line)}</li>' for line in block.lines)}</ul>"
+
+
+@_block.register
+def _facts(block: Facts) -> str:
+    return f"<dl>{''.join(f'<dt>{_text(what)}</dt><dd>{_text(how)}</dd>' for what, how in block.pairs)}</dl>"
+
+
+@_block.register
+def _fold(block: Fold) -> str:
+    inner = "".join(map(_block, block.blocks))
+    opened = " open" if block.opened else ""
+    return f'<details class="card"{opened}><summary>{_text(block.title)}</summary>{inner}</details>'
+
+
+@_block.register
+def _figures(block: Figures) -> str:
+    return f'<div class="figures">{"".join(map(_figure, block.figures))}</div>'
+
+
+def _figure(figure: Figure) -> str:
+    caption = _text(figure.caption)
+    svg = figure.svg.replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
+    return f'<figure class="card">{svg}<figcaption>{caption}</figcaption></figure>'
+
+
+@_block.register
+def _examples(block: Examples) -> str:
+    return f'<div class="examples">{"".join(map(_example, block.pictures))}</div>'
 
 
 def _example(example: ExamplePictures) -> str:
     parts = (("clean", example.clean), ("added", example.perturbation), ("attacked", example.attacked))
     columns = "".join(f"<div>{_picture(what, picture)}</div>" for what, picture in parts)
     return (
-        f'<div class="card example"><h4><span>true label</span> {_text(example.label)}</h4>'
+        f'<div class="card example"><h4><span>True label</span> {_text(example.label)}</h4>'
         f'<div class="triple">{columns}</div></div>'
     )
 
@@ -158,48 +172,42 @@ def _picture(what: str, picture: Picture) -> str:
     return f'{image}<span>{what}</span><em class="{kind}">{words}</em>'
 
 
-def _details(records: Sequence[Record], names: Sequence[str]) -> Iterator[str]:
-    yield "<section><h2>How it was measured</h2>"
-    for record, name in zip(records, names, strict=True):
-        rows = "".join(f"<dt>{_text(what)}</dt><dd>{_text(how)}</dd>" for what, how in facts(record))
-        opened = " open" if len(records) == 1 else ""
-        yield f'<details class="card"{opened}><summary>{_text(name)}</summary><dl>{rows}</dl></details>'
-        table = _table(classes_table(record), text_columns=1, card=False)
-        yield f'<details class="card"><summary>{_text(name)}, class by class</summary>{table}</details>'
-    yield "</section>"
-
-
-def _figure(svg: str, caption: str) -> str:
-    words = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
-    return f'<figure class="card">{svg}{words}</figure>'
-
-
-def _table(table: Table, *, text_columns: int, card: bool = True) -> str:
+@_block.register
+def _table(block: Table) -> str:
     """A table that scrolls sideways where it is too wide; cells that a group shares are written once."""
-
-    def kind(column: int) -> str:
-        names = ["text"] * (column < text_columns) + ["aside"] * (0 < column < table.shared - 1)
-        return f' class="{" ".join(names)}"' if names else ""
-
-    head = "".join(f'<th scope="col"{kind(column)}>{_text(name)}</th>' for column, name in enumerate(table.columns))
+    head = "".join(_head(block, column) for column in range(len(block.columns)))
     bodies = []
-    for group in table.groups:
-        rows = []
-        for number, row in enumerate(group):
-            first = 0 if number == 0 else table.shared
-            cells = (
-                f"<td{kind(column)}{_span(len(group), column < table.shared)}>{_cell(cell)}</td>"
-                for column, cell in enumerate(row)
-                if column >= first
-            )
-            rows.append(f"<tr>{''.join(cells)}</tr>")
-        bodies.append(f"<tbody>{''.join(rows)}</tbody>")
-    frame = "card scroll" if card else "scroll"
-    return f'<div class="{frame}"><table><thead><tr>{head}</tr></thead>{"".join(bodies)}</table></div>'
+    for number, group in enumerate(block.groups):
+        keys = f' data-keys="{_text(json.dumps(block.keys[number]))}"' if block.keys else ""
+        rows = (_row(block, row, first=place == 0, span=len(group)) for place, row in enumerate(group))
+        bodies.append(f"<tbody{keys}>{''.join(rows)}</tbody>")
+    table = f"<table><thead><tr>{head}</tr></thead>{''.join(bodies)}</table>"
+    return f'<div class="card scroll">{table}</div>'
 
 
-def _span(rows: int, shared: bool) -> str:
-    return f' rowspan="{rows}"' if shared else ""
+def _head(table: Table, column: int) -> str:
+    sorts = any(keys[column] is not None for keys in table.keys)
+    first = f' data-first="{"ascending" if column in table.rising else "descending"}"' if sorts else ""
+    # The order in which the rows are written is that of the rank.
+    sorted_now = ' aria-sort="ascending"' if sorts and table.columns[column] == "Rank" else ""
+    return f'<th scope="col"{_kind(table, column)}{first}{sorted_now}>{_text(table.columns[column])}</th>'
+
+
+def _row(table: Table, row: Sequence[Cell], *, first: bool, span: int) -> str:
+    cells = []
+    for column, cell in enumerate(row):
+        shared = column < table.shared
+        if first or not shared:
+            rows = f' rowspan="{span}"' if shared else ""
+            cells.append(f"<td{_kind(table, column)}{rows}>{_cell(cell)}</td>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _kind(table: Table, column: int) -> str:
+    # Where a group of rows is one record, its name stands out.
+    names = ["text"] * (column in table.text) + ["name"] * (column in table.text[:1] and table.shared > 0)
+    names += ["aside"] * (column in table.aside)
+    return f' class="{" ".join(names)}"' if names else ""
 
 
 def _cell(cell: Cell) -> str:

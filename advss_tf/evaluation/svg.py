@@ -80,16 +80,22 @@ def standalone(svg: str) -> str:
     return re.sub(r"(<svg[^>]*>)", lambda match: match.group(1) + style, svg, count=1)
 
 
-def panel() -> tuple[Figure, Axes]:
+def panel(*, width: float = 5.4, height: float = 3.9) -> tuple[Figure, Axes]:
     """An empty figure with one pair of axes, without a background; to be used inside `rc_context(SETTINGS)`."""
-    figure = Figure(figsize=(5.4, 3.9), layout="constrained")
-    FigureCanvasSVG(figure)
+    figure = blank(width, height)
     axes = figure.add_subplot()
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
-    figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
     return figure, axes
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, without axes and background; to be used inside `rc_context(SETTINGS)`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    figure.patch.set_alpha(0)
+    return figure
 
 
 def svg_text(figure: Figure) -> str:

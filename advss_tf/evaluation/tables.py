@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from advss_tf.evaluation.autoattack import AUTOATTACK, MEMBERS
+from advss_tf.evaluation.header import Header
 from advss_tf.evaluation.record import CLEAN, WORST, Record, Result, epsilon_text
 from advss_tf.evaluation.statistics import mean_interval
 
@@ -37,14 +38,29 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, and groups of rows that belong together; the first `shared` cells of a group's rows are the same."""
+    """Columns, and groups of rows that belong together.
+
+    Attributes:
+        columns: The heads.
+        groups: Groups of rows of cells.
+        shared: How many of the first cells are the same in all rows of a group.
+        text: Which columns hold words; the first of them is the name of the row.
+        aside: Which columns a narrow screen can do without.
+        keys: What each group is sorted by, one value for each column, None where there is no value; none of them if the
+            table cannot be sorted. A column without any value cannot be sorted by.
+        rising: Which columns are sorted from the smallest value up at first, as a rank is; the others from the largest.
+    """
 
     columns: tuple[str, ...]
     groups: tuple[tuple[tuple[Cell, ...], ...], ...]
     shared: int = 0
+    text: tuple[int, ...] = (0,)
+    aside: tuple[int, ...] = ()
+    keys: tuple[tuple[float | str | None, ...], ...] = ()
+    rising: tuple[int, ...] = ()
 
 
-def distinct_names(records: Sequence[Record]) -> list[str]:
+def distinct_names(records: Sequence[Header]) -> list[str]:
     """One name per record; a number is added where two have the same."""
     counts, names = Counter(record.name for record in records), []
     met: Counter[str] = Counter()
@@ -56,7 +72,7 @@ def distinct_names(records: Sequence[Record]) -> list[str]:
 
 def accuracy_table(records: Sequence[Record], names: Sequence[str]) -> Table:
     """One row per record and epsilon, one column per attack that any record has."""
-    attacks = sorted({attack for record in records for attack in _judging(record)}, key=_order)
+    attacks = attack_columns(records)
     columns = ("Model", "Data", "Images", "Clean", "ε", *(attack_title(attack) for attack in attacks), "Worst case")
     groups = []
     for record, name in zip(records, names, strict=True):
@@ -67,11 +83,16 @@ def accuracy_table(records: Sequence[Record], names: Sequence[str]) -> Table:
             accuracy_cell(record.result(CLEAN), counts=True),
         )
         rows = (
-            (*shared, _epsilon_cell(record, eps), *(_attack_cell(record, attack, eps) for attack in [*attacks, WORST]))
+            (*shared, _epsilon_cell(record, eps), *(attack_cell(record, attack, eps) for attack in [*attacks, WORST]))
             for eps in record.epsilons
         )
         groups.append(tuple(rows))
-    return Table(columns, tuple(groups), shared=4)
+    return Table(columns, tuple(groups), shared=4, text=(0, 1), aside=(1, 2))
+
+
+def attack_columns(records: Sequence[Record]) -> list[str]:
+    """The attacks that have a column of their own: those of any record, AutoAttack last."""
+    return sorted({attack for record in records for attack in _judging(record)}, key=_order)
 
 
 def _judging(record: Record) -> list[str]:
@@ -131,6 +152,11 @@ def facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "Images", record.subset or f"all {record.num_images:,}"
     for attack in record.attacks:
         yield attack_title(attack), _settings(record.result(attack))
+    yield from shared_facts(record)
+
+
+def shared_facts(record: Header) -> Iterator[tuple[str, str]]:
+    """The facts that records of every kind have."""
     yield "Model output", record.output
     yield "Seed, batch", f"seed {record.seed}, {record.batch_size} images a batch"
     yield (
@@ -146,7 +172,7 @@ def facts(record: Record) -> Iterator[tuple[str, str]]:
 
 def attack_title(attack: str) -> str:
     """`PGD-20` for `pgd-20`, `AutoAttack` for `autoattack`; names that are not known as they are."""
-    titles = {AUTOATTACK: "AutoAttack", "square": "Square"}
+    titles = {AUTOATTACK: "AutoAttack", "square": "Square", WORST: "Worst case"}
     known = attack.startswith("pgd-") or attack in MEMBERS
     return titles.get(attack) or (attack.upper() if known else attack)
 
@@ -154,11 +180,12 @@ def attack_title(attack: str) -> str:
 def accuracy_cell(result: Result, *, counts: bool = False, strong: bool = False) -> Cell:
     """`45.0 %`, with the interval and perhaps the counts on the second line."""
     interval = f"[{100 * result.low:.1f},\u00a0{100 * result.high:.1f}]"
-    detail = f"{interval} · {result.correct:,}/{result.total:,}" if counts else interval
+    detail = f"{interval} ·\u00a0{result.correct:,}/{result.total:,}" if counts else interval
     return Cell(f"{100 * result.accuracy:.1f} %", detail, strong)
 
 
-def _attack_cell(record: Record, attack: str, eps: float) -> Cell:
+def attack_cell(record: Record, attack: str, eps: float) -> Cell:
+    """The accuracy under an attack at an epsilon; a dash where the record has no such attack."""
     if attack != WORST and attack not in record.attacks:
         return Cell("–")
     is_worst = attack == WORST

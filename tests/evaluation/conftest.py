@@ -56,3 +56,26 @@ def record(linear):
         model_name="<b>linear</b> | $x_1$ & co",
         data_info={"name": "made", "split": "test", "class_names": ["<no>", "yes"], "training_epsilon": 8 / 255},
     )
+
+
+@pytest.fixture(scope="session")
+def distorted(record):
+    """Makes records of distortions of the linear classifier's 50 images: accuracies by type, one for each level."""
+    from advss_tf.evaluation import DistortionRecord, Result
+    from advss_tf.evaluation.header import Header
+
+    def row(kind, level, correct):
+        return Result.from_counts(kind, correct, 50, threat="corruptions", level=level, class_correct=(correct, 0))
+
+    def make(counts=None, *, clean=45, **more):
+        counts = {"fog": (40, 30), "gaussian_noise": (20, 10)} if counts is None else counts
+        rows = [row(kind, level, some) for kind, each in counts.items() for level, some in enumerate(each, 1)]
+        fields = {name: getattr(record, name) for name in Header.model_fields} | {
+            "threat": "corruptions",
+            "clean_acc": clean / 50,
+            "corruptions_acc": sum(each.accuracy for each in rows) / len(rows),
+            "results": (row("clean", 0, clean), *rows),
+        }
+        return DistortionRecord(**fields | more)
+
+    return make

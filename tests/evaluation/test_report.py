@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -15,8 +17,8 @@ from matplotlib import image as mpl_image
 
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import figures, write_report
+from advss_tf.evaluation.markdown import escape_markdown
 from advss_tf.evaluation.pictures import perturbation_image, png
-from advss_tf.evaluation.report import escape_markdown
 from advss_tf.evaluation.svg import standalone
 from advss_tf.evaluation.tables import accuracy_table, distinct_names, result_table, runs_table
 
@@ -80,6 +82,8 @@ def test_the_page_needs_nothing_but_itself(page):
     assert links
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)
     assert "url(http" not in page.page and "@import" not in page.page
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert ("content", policy) in page.attributes
 
 
 def test_names_are_text_and_never_markup(page, record):
@@ -128,7 +132,8 @@ def test_an_older_report_is_replaced(record, tmp_path):
     write_report(record, tmp_path, histories={"finetune": HISTORY})
     (tmp_path / "figures" / "mine.svg").write_text("kept")
     write_report(record, tmp_path, max_examples=0, title="Second")
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"epsilon-linf.svg", "mine.svg"}
+    names = {"epsilon-linf.svg", "reliability-1-clean.svg", "reliability-1-attacked.svg", "mine.svg"}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == names
     assert "<h1>Second</h1>" in (tmp_path / "index.html").read_text()
 
 
@@ -140,6 +145,34 @@ def test_a_record_without_pictures_has_a_report(record, tmp_path):
 def test_warnings_stand_on_the_page(record, tmp_path):
     warned = record.model_copy(update={"warnings": ("The <attack> is too weak.",)})
     assert "The <attack> is too weak." in Reader(write_report(warned, tmp_path).read_text()).text
+
+
+def test_a_leaderboard_sorts_with_the_one_script_that_the_page_allows(record, tmp_path):
+    some = [record.model_copy(update={"name": name}) for name in ("a <1>", "b")]
+    page = Reader(write_report(some, tmp_path).read_text())
+    assert page.open == [] and page.tags.count("script") == 1
+    (script,) = re.findall(r"<script>(.*?)</script>", page.page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policies = [value for name, value in page.attributes if name == "content" and "default-src" in value]
+    assert policies == [f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"]
+    keys = [json.loads(value) for name, value in page.attributes if name == "data-keys"]
+    assert [each[:2] for each in keys[:2]] == [[1, "a <1>"], [1, "b"]]
+    assert ("aria-sort", "ascending") in page.attributes
+
+
+def test_records_of_both_kinds_share_a_report(record, distorted, tmp_path):
+    folder = write_report([record, distorted(mce=0.5, baseline="standard")], tmp_path).parent
+    page, text = Reader((folder / "index.html").read_text()), (folder / "report.md").read_text()
+    assert page.tags.count("h1") == 1 and page.page.count('class="card tile"') == 1
+    for words in ("gaussian noise", "mean of 2 types × 2 severities, mCE 50.0 %"):
+        assert words in page.text
+    assert "| gaussian noise | 40.0 | 20.0 | **30.0** |" in text
+    assert write_report(distorted(), tmp_path / "alone").is_file()
+
+
+def test_every_figure_on_the_page_has_words(page):
+    assert page.attributes.count(("role", "img")) == page.tags.count("svg") == page.tags.count("figure")
+    assert all(value for name, value in page.attributes if name == "aria-label")
 
 
 def test_nothing_to_report_is_refused(tmp_path):
@@ -207,6 +240,28 @@ def test_drawing_leaves_no_trace_in_matplotlib(record):
 def test_the_training_epsilon_of_another_norm_is_not_marked(record):
     other = record.model_copy(update={"training_threat": "L2"})
     assert "trained at" not in figures.accuracy_against_epsilon([other])
+
+
+def test_every_training_epsilon_is_marked_and_many_are_not(record):
+    def trained(*epsilons):
+        return figures.accuracy_against_epsilon([record.model_copy(update={"training_eps": eps}) for eps in epsilons])
+
+    for epsilons in ((4 / 255, 8 / 255, 8 / 255), (4 / 255, None)):
+        assert trained(*epsilons).count("trained at") == len({*epsilons} - {None})
+    assert "trained at" not in trained(0.01, 0.02, 0.03, 0.04, 0.05)
+
+
+def test_bands_are_left_out_where_they_would_hide_each_other(record):
+    few, many = (figures.accuracy_against_epsilon([record] * count) for count in (4, 5))
+    assert few.count("opacity: 0.16") == 4 and "opacity: 0.16" not in many
+
+
+def test_many_epsilons_have_few_markers(record):
+    worst = record.result("worst")
+    rows = [worst.model_copy(update={"eps": 0.001 * place}) for place in range(1, 40)]
+    many = record.model_copy(update={"results": (record.result("clean"), *rows)})
+    # Each point of a curve is a `use` of its marker.
+    assert figures.accuracy_against_epsilon([many]).count("<use") < 40
 
 
 def test_a_history_without_these_numbers_draws_nothing():

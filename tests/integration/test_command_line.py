@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from advss_tf import cli
 from advss_tf.data.corruptions import CORRUPTIONS
-from advss_tf.evaluation import load_record
+from advss_tf.evaluation import DistortionRecord, Record, load_record
+from advss_tf.evaluation.header import Header
 
 RECIPE = """
 name: story
@@ -134,6 +135,21 @@ def test_corruptions_and_transfer_are_suites_and_flags(story, tmp_path):
     attacked = tmp_path / "attacked"
     assert command(*run, "--source", served, "--save_attacked", attacked, "--out", third) == 0
     assert load_record(third).source and (attacked / "batch-000000.npz").is_file()
+
+
+def test_a_report_takes_records_of_both_kinds_and_each_file_once(story, tmp_path, capsys):
+    record = Record.load(story[1] / "evaluate" / "record.json")
+    clean = record.result("clean")
+    found = {"threat": "corruptions", "corruptions_acc": clean.accuracy}
+    rows = (clean, clean.model_copy(update={"attack": "fog", "level": 1}))
+    header = {name: getattr(record, name) for name in Header.model_fields}
+    DistortionRecord(**header | found | {"results": rows}).save(tmp_path / "record.corruptions.json")
+    record.save(tmp_path / "record.json")
+    args = (tmp_path, tmp_path / "record.json", "--out", tmp_path / "report")
+    assert command(cli._report_flags, cli._report, *args) == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "One model on digits" in text and "under corruptions (1 type × 1 severity)" in text
+    assert "| fog |" in text
 
 
 def test_the_handed_over_encoder_needs_no_advss_tf(story):
