@@ -1,4 +1,4 @@
-"""Accuracy under corruptions against a plain loop over `corrupt`, whatever the batches, after a kill, with any model."""
+"""Accuracy under corruptions against a loop over `corrupt`, whatever the batches, after a kill, with any model."""
 
 from __future__ import annotations
 
