@@ -63,7 +63,7 @@ def test_fingerprints_know_the_split_and_the_size(prepared_folder):
 
 @pytest.mark.parametrize("memory_limit", [1, 2**30])
 def test_a_set_that_is_a_test_split_alone_has_an_empty_train_part(cifar10_c, memory_limit):
-    data_dir, _, _labels = cifar10_c
+    data_dir, _, _ = cifar10_c
     source = catalogue_source("cifar10_corrupted/fog_3", data_dir=data_dir, memory_limit=memory_limit, with_labels=True)
     assert (len(source.train), len(source.test), source.labels) == (0, 12, None)
     assert source.name == "cifar10_corrupted/fog_3" and len(_pixels(source.test)) == 12

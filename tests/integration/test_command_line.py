@@ -152,6 +152,17 @@ def test_a_report_takes_records_of_both_kinds_and_each_file_once(story, tmp_path
     assert "| fog |" in text
 
 
+def test_a_set_that_is_a_test_split_alone_is_evaluated(cifar10_c, tmp_path):
+    images = keras.Input((32, 32, 3))
+    keras.Model(images, keras.layers.Dense(10)(keras.layers.Flatten()(images))).save(tmp_path / "net.keras")
+    flags = ("--data", "cifar10_corrupted/fog_3", "--data_dir", cifar10_c[0], "--split")
+    out = tmp_path / "record.json"
+    assert command(cli._evaluate_flags, cli._evaluate, tmp_path / "net.keras", *flags, "test", "--out", out) == 0
+    record = json.loads(out.read_text())
+    assert (record["dataset"], record["split"], record["num_images"]) == ("cifar10_corrupted/fog_3", "test", 12)
+    assert command(cli._evaluate_flags, cli._evaluate, tmp_path / "net.keras", *flags, "held_out", "--out", out) == 2
+
+
 def test_the_handed_over_encoder_needs_no_advss_tf(story):
     images = np.random.default_rng(0).random((3, 8, 8, 1), dtype=np.float32)
     layer = keras.layers.TFSMLayer(story[1] / "pretrain" / "encoder", call_endpoint="serving_default")
