@@ -72,11 +72,11 @@ class _Path(NamedTuple):
 class AutoPGD(Attack):
     """Gradient ascent with momentum whose step is halved, example by example, where it no longer pays.
 
-    It starts at a random direction scaled to the bound, with a step of twice the radius. At each of the `checkpoints` a
-    step is halved, and the path goes on from its best point, if no more than a share `rho` of the period's steps rose,
-    or if the step was not halved at the last checkpoint and the best value has not risen since. As in the authors'
-    code, the first step of all rose if it ended above 0, and the first after a return to the best point if it ended
-    above the value before the return; in the paper both are compared with the point that they left.
+    It starts at a random direction scaled to the bound, with a step of twice the radius. At each checkpoint (see
+    `step_sizes`) a step is halved, and the path goes on from its best point, if no more than a share `rho` of the
+    period's steps rose, or if the step was not halved at the last checkpoint and the best value has not risen since. As
+    in the authors' code, the first step of all rose if it ended above 0, and the first after a return to the best point
+    if it ended above the value before the return; in the paper both are compared with the point that they left.
 
     Args:
         threat: The ball, `Linf` or `L2`.

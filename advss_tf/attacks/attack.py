@@ -71,8 +71,9 @@ class Attack:
     def passes(self) -> tuple[int, int]:
         """The most passes that one run costs an image: `(forward, backward)`.
 
-        A run is one start, and one target where there are targets. Counted are the evaluations of the closure that the
-        attack is called with: what its caller does before or after the run, such as to judge the result, is not.
+        A run is one start, and one target where there are targets; a call with restarts inside costs at most
+        `num_restarts` runs. Counted are the evaluations of the closures that the attack is called with: what its caller
+        does before or after the run, such as to judge the result, is not.
         """
         raise TypeError(f"{type(self).__name__} does not say its passes.")
 
