@@ -14,7 +14,7 @@ from advss_tf.data import load_data
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import RobustEvaluation, evaluate, load_record
 from advss_tf.finetune import RobustClassifier
-from advss_tf.training import get_strategy
+from advss_tf.training.strategy import get_strategy
 
 ATTACK = ProjectedGradientDescent(Linf(0.05), num_steps=2)
 NAMES = ("val_clean_acc", "val_pgd-2_acc", "val_robust_acc")
