@@ -13,7 +13,7 @@ clock stands the processor time of the process, which neighbours disturb less.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +30,12 @@ class Comparison(NamedTuple):
     """How one contestant compares with another: first ÷ second.
 
     Attributes:
-        first: Median wall seconds of the first.
-        second: Median wall seconds of the second.
-        ratio: The median of the rounds' ratios by the wall clock.
+        first: The first's median: wall seconds, where times are compared.
+        second: The second's median.
+        ratio: The median of the rounds' ratios.
         low: Their lower quartile.
         high: Their upper quartile.
-        cpu_ratio: The median of the rounds' ratios of processor time.
+        cpu_ratio: The median of the rounds' ratios of processor time; None where no times are compared.
         rounds: How many rounds there were.
     """
 
@@ -44,11 +44,13 @@ class Comparison(NamedTuple):
     ratio: float
     low: float
     high: float
-    cpu_ratio: float
+    cpu_ratio: float | None
     rounds: int
 
 
 Contestant = Callable[[], Seconds]
+# What a ratio is taken to at least, where the second figure is 0.
+_LEAST = 1e-9
 
 
 def clocked(function: Callable[[], object]) -> Contestant:
@@ -88,12 +90,22 @@ def alternate(
 
 def compare(first: Sequence[Seconds], second: Sequence[Seconds]) -> Comparison:
     """What the rounds of two contestants say."""
-    walls = np.array([[one.wall, other.wall] for one, other in zip(first, second, strict=True)])
-    cpus = np.array([[one.cpu, other.cpu] for one, other in zip(first, second, strict=True)])
-    low, ratio, high = np.percentile(walls[:, 0] / walls[:, 1], (25, 50, 75))
-    cpu_ratio = np.median(cpus[:, 0] / np.maximum(cpus[:, 1], 1e-9))
-    medians = np.median(walls, axis=0)
-    return Comparison(*(float(x) for x in (*medians, ratio, low, high, cpu_ratio)), rounds=len(walls))
+    walls = compare_figures([one.wall for one in first], [other.wall for other in second])
+    cpus = compare_figures([one.cpu for one in first], [other.cpu for other in second])
+    return walls._replace(cpu_ratio=cpus.ratio)
+
+
+def compare_figures(first: Sequence[float], second: Sequence[float]) -> Comparison:
+    """The same of figures >= 0 that are no times: counts, or sizes, one a round."""
+    figures = np.array(list(zip(first, second, strict=True)), np.float64)
+    low, ratio, high = np.percentile(figures[:, 0] / np.maximum(figures[:, 1], _LEAST), (25, 50, 75))
+    medians = np.median(figures, axis=0)
+    return Comparison(*(float(x) for x in (*medians, ratio, low, high)), cpu_ratio=None, rounds=len(figures))
+
+
+def fastest(times: Mapping[str, Sequence[Seconds]], labels: Iterable[str]) -> str:
+    """Which of some contestants took least time by the clock on the wall."""
+    return min(labels, key=lambda label: sum(seconds.wall for seconds in times[label]))
 
 
 def _spread(times: Mapping[str, Sequence[Seconds]], names: Sequence[str]) -> float:

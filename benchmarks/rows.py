@@ -9,13 +9,14 @@ Synopsis:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.contestants import NETWORKS, Network, input_gradients, ours, plain, steps_of, weight_gradients
 from benchmarks.facts import machine_facts
-from benchmarks.pairs import Comparison, Contestant, Seconds, alternate, clocked, compare
+from benchmarks.pairs import Contestant, Seconds, alternate, clocked, compare, fastest
+from benchmarks.results import Row
 from benchmarks.workers import Worker
 
 
@@ -39,30 +40,6 @@ class Settings(NamedTuple):
     force_bfloat16: bool = False
     torch_python: str | None = None
     torch_compile: bool = False
-
-
-class Row(NamedTuple):
-    """One line of the table: what was compared with what, on which network, and how that came out.
-
-    Attributes:
-        name: The row's name, a key of `ROWS`.
-        network: The network's name.
-        first: What stands above the line of the ratio.
-        second: What stands below it.
-        comparison: The figures; None if nothing was measured, and `note` says why.
-        target: What the ratio should not exceed; None for a row that only informs.
-        note: A remark.
-        times: All times, by contestant.
-    """
-
-    name: str
-    network: str
-    first: str
-    second: str
-    comparison: Comparison | None = None
-    target: float | None = None
-    note: str = ""
-    times: dict[str, list[Seconds]] | None = None
 
 
 def steady(settings: Settings) -> Iterator[Row]:
@@ -165,7 +142,7 @@ def torch(settings: Settings) -> Iterator[Row]:
         theirs = _torch_workers(network, settings)
         counts = {worker.facts["weights"] for worker in (*forms.values(), *theirs.values())}
         times = _in_turns(forms | theirs, settings)
-        best, rival = (_fastest(times, labels) for labels in (forms, theirs))
+        best, rival = (fastest(times, labels) for labels in (forms, theirs))
         note = "" if len(counts) == 1 else f"the networks differ in size: {sorted(counts)} weights"
         yield Row("torch", name, best, rival, compare(times[best], times[rival]), note=note, times=times)
 
@@ -268,10 +245,6 @@ def _losses_apart(models: dict[str, Any], network: Network, *, num_steps: int = 
         losses[policy] = [step() for _ in range(num_steps)][-1]
     (low, high), numbers = sorted(losses.values()), ", ".join(f"{key} {loss:.4f}" for key, loss in losses.items())
     return f"mean loss of {num_steps} steps: {numbers} ({(high - low) / low:.1%} apart)"
-
-
-def _fastest(times: dict[str, list[Seconds]], labels: Sequence[str] | dict[str, Any]) -> str:
-    return min(labels, key=lambda label: sum(seconds.wall for seconds in times[label]))
 
 
 def _has_bfloat16(settings: Settings) -> bool:

@@ -10,15 +10,11 @@ Synopsis:
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks.facts import machine_facts
+from benchmarks.results import before_tensorflow, each, run
 
 ROW_NAMES = ("steady", "first", "floor", "bfloat16", "xla", "onednn", "torch")
 NETWORK_NAMES = ("small", "wide", "tiny")
@@ -28,88 +24,18 @@ PACKAGES = ("advss-tf", "tensorflow", "keras", "cleverhans", "numpy")
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Measures what the arguments ask for, and returns the path of the JSON file."""
     given = _arguments(arguments)
-    _before_tensorflow(given.onednn)
-    from benchmarks.facts import machine_facts
+    before_tensorflow(given.onednn)
     from benchmarks.rows import ROWS, Settings
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    facts = {**machine_facts(PACKAGES), "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")}
-    console.print(" · ".join(f"{key} {value}" for key, value in facts.items()), style="dim")
     settings = Settings(**{name: getattr(given, name) for name in Settings._fields})
-    rows = []
-    for name in given.rows:
-        for row in ROWS[name](settings):
-            rows.append(row)
-            console.print(f"{row.name} · {row.network} · {_verdict(row)} {row.note}", style="dim")
-    console.print(table(rows))
-    path = write(Path(given.out), facts, settings, rows)
-    console.print(f"Written: {path}")
-    return path
-
-
-def table(rows: Sequence[Any]) -> Table:
-    """The rows for people: times are medians in seconds, the ratio is the median of the rounds' with its quartiles."""
-    shown = Table(title="Time of the training step")
-    for heading in ("row", "network", "first ÷ second", "first, s", "second, s"):
-        shown.add_column(heading, justify="right" if heading.endswith(", s") else "left")
-    for heading in ("ratio", "quartiles", "cpu ratio", "target", ""):
-        shown.add_column(heading, justify="right")
-    for row in rows:
-        shown.add_row(row.name, row.network, f"{row.first} ÷ {row.second}", *_figures(row))
-    return shown
-
-
-def write(folder: Path, facts: dict[str, Any], settings: Any, rows: Sequence[Any]) -> Path:
-    """Writes facts, settings and every single time as one JSON file, named by the moment."""
-    now = datetime.datetime.now(datetime.UTC)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{now:%Y%m%dT%H%M%S%f}.json"
-    content = {
-        "when": now.isoformat(),
-        "machine": facts,
-        "settings": settings._asdict(),
-        "rows": [_plain(r) for r in rows],
-    }
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
-
-
-def _before_tensorflow(onednn: str) -> None:
-    """What TensorFlow reads when it is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if onednn != "default":
-        os.environ["TF_ENABLE_ONEDNN_OPTS"] = {"on": "1", "off": "0"}[onednn]
-
-
-def _figures(row: Any) -> tuple[str, ...]:
-    if row.comparison is None:
-        return ("", "", row.note, "", "", "", "")
-    found = row.comparison
-    target = "" if row.target is None else f"≤ {row.target:g}"
-    return (
-        f"{found.first:.3f}",
-        f"{found.second:.3f}",
-        f"{found.ratio:.3f}",
-        f"{found.low:.3f}–{found.high:.3f}",
-        f"{found.cpu_ratio:.3f}",
-        target,
-        _verdict(row) if row.target is not None else row.note,
+    return run(
+        "step",
+        each(ROWS, given.rows, settings),
+        title="Time of the training step",
+        facts=machine_facts(PACKAGES),
+        settings=settings,
+        folder=given.out,
     )
-
-
-def _verdict(row: Any) -> str:
-    if row.comparison is None:
-        return "not measured"
-    ratio = row.comparison.ratio
-    return f"{ratio:.3f}" if row.target is None else ("met" if ratio <= row.target else "missed")
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    times = {label: [seconds._asdict() for seconds in many] for label, many in (row.times or {}).items()}
-    comparison = None if row.comparison is None else row.comparison._asdict()
-    return {**row._asdict(), "comparison": comparison, "times": times}
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
