@@ -89,8 +89,8 @@ def evaluate_unforeseen(
     batches = Batches(data, batch_size=batch_size, limit=limit)
     look = next(iter(batches))
     classifier = Classifier(model, look.images)
-    flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
     run = DistortionRun(attempted, classifier, batches, goal=goal, seed=seed, progress=progress, started=started)
+    flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
     for number, batch in enumerate(batches):
         run.attack_batch(number, batch)
     results = tuple(_results(run, batches.labels, classifier.num_classes))
