@@ -19,9 +19,10 @@ def seeds():
 
 @pytest.fixture
 def images() -> np.ndarray:
-    """Sixteen smooth images in [0.1, 0.9], (16, 16, 16, 3) float32."""
-    coarse = np.random.default_rng(1).uniform(0.1, 0.9, (16, 4, 4, 3)).astype(np.float32)
-    return tf.image.resize(coarse, (16, 16)).numpy()
+    """Sixteen images in [0.1, 0.9], (16, 16, 16, 3) float32: smooth, and nowhere flat."""
+    random = np.random.default_rng(1)
+    smooth = tf.image.resize(random.uniform(0.2, 0.8, (16, 4, 4, 3)).astype(np.float32), (16, 16)).numpy()
+    return smooth + random.uniform(-0.1, 0.1, smooth.shape).astype(np.float32)
 
 
 @pytest.fixture

@@ -54,11 +54,13 @@ def test_parameters_outside_of_the_ball_are_found_out(name, images, seeds):
 
 @EACH
 def test_the_ascent_ends_above_its_random_start_and_more_steps_climb_higher(name, images, seeds, climb):
-    epsilon = made(name).threat.epsilon
+    # Faint snow cannot climb by much more than the budget takes back.
+    level = 4 if name == "snow" else 3
+    epsilon = made(name, level).threat.epsilon
     step_size = STEPS.get(name, epsilon / 4)
     heights = {}
     for steps in (2, 12):
-        attack = made(name, num_steps=steps, step_size=step_size)
+        attack = made(name, level, num_steps=steps, step_size=step_size)
         heights[steps] = climb(attack(climb, {"images": images}, seeds)).numpy()
     sizes = tf.fill([16], epsilon)
     # `run` folds the seed by the number of the input.
