@@ -94,8 +94,12 @@ def evaluate_unforeseen(
     batches = Batches(data, batch_size=batch_size, limit=limit)
     look = next(iter(batches))
     classifier = Classifier(model, look.images)
-    run = DistortionRun(attempted, classifier, batches, goal=goal, seed=seed, progress=progress, started=started)
+    check_labels(batches.labels, num_classes=classifier.num_classes)
     flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
+    run = DistortionRun(attempted, classifier, batches, goal=goal, seed=seed, progress=progress, started=started)
+    kept = None
+    if partial is not None:
+        kept = Partial(partial, _described(run, batches, goal, seed), logits=classifier(look.images[:8]).numpy())
     for number, batch in enumerate(batches):
         finished = kept.load(number) if kept else None
         if finished is not None:
