@@ -34,7 +34,17 @@ if TYPE_CHECKING:
     from advss_tf.data import ImageData, load_data
     from advss_tf.encoders import load_encoder, norm_branch
     from advss_tf.errors import InvalidInput
-    from advss_tf.evaluation import Record, evaluate, load_model_for_evaluation, write_report
+    from advss_tf.evaluation import (
+        DistortionRecord,
+        Record,
+        RobustEvaluation,
+        evaluate,
+        evaluate_corruptions,
+        evaluate_unforeseen,
+        load_model_for_evaluation,
+        load_record,
+        write_report,
+    )
     from advss_tf.finetune import RobustClassifier
     from advss_tf.pretext import Rotation
     from advss_tf.runner import run
@@ -48,6 +58,7 @@ __all__ = [
     "AdamW",
     "AutoPGD",
     "Batch",
+    "DistortionRecord",
     "FastAdaptiveBoundary",
     "FastGradient",
     "ImageData",
@@ -57,6 +68,7 @@ __all__ = [
     "Puzzle",
     "Record",
     "RobustClassifier",
+    "RobustEvaluation",
     "RobustModel",
     "Rotation",
     "SquareAttack",
@@ -64,12 +76,15 @@ __all__ = [
     "__version__",
     "encoders",
     "evaluate",
+    "evaluate_corruptions",
+    "evaluate_unforeseen",
     "export_classifier",
     "export_encoder",
     "load_data",
     "load_encoder",
     "load_model_for_evaluation",
     "load_recipe",
+    "load_record",
     "norm_branch",
     "run",
     "verify_export",
@@ -91,7 +106,17 @@ _NAMES_OF = {
     "data": ("ImageData", "load_data"),
     "encoders": ("load_encoder", "norm_branch"),
     "errors": ("InvalidInput",),
-    "evaluation": ("Record", "evaluate", "load_model_for_evaluation", "write_report"),
+    "evaluation": (
+        "DistortionRecord",
+        "Record",
+        "RobustEvaluation",
+        "evaluate",
+        "evaluate_corruptions",
+        "evaluate_unforeseen",
+        "load_model_for_evaluation",
+        "load_record",
+        "write_report",
+    ),
     "finetune": ("RobustClassifier",),
     "pretext": ("Rotation",),
     "serving": ("export_classifier", "export_encoder", "verify_export"),
