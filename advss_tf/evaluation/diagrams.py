@@ -127,9 +127,10 @@ def _places(count: int, apart: Sequence[int]) -> list[float]:
 
 def _cell(axes: Axes, across: float, down: float, value: float, colour: str) -> None:
     corner = (across - _CELL / 2, down - _CELL / 2)
-    axes.add_patch(Rectangle(corner, _CELL, _CELL, facecolor=LINE, alpha=0.35, linewidth=0))
-    if value > 0:
-        axes.add_patch(Rectangle(corner, _CELL, _CELL, facecolor=colour, alpha=STRONGEST * min(value, 1), linewidth=0))
+    look = (
+        {"facecolor": colour, "alpha": STRONGEST * min(value, 1)} if value > 0 else {"facecolor": LINE, "alpha": 0.35}
+    )
+    axes.add_patch(Rectangle(corner, _CELL, _CELL, linewidth=0, clip_on=False, **look))
 
 
 def _name_cells(
