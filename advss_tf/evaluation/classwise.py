@@ -21,7 +21,7 @@ from advss_tf.evaluation.confusion import confused_table, confusion_matrix, conf
 from advss_tf.evaluation.diagrams import heat_map, reliability_diagram
 from advss_tf.evaluation.document import Block, Figure, Figures, Fold, Heading, Paragraph, Section
 from advss_tf.evaluation.record import Record, epsilon_text
-from advss_tf.evaluation.tables import Cell, Table, classes_table
+from advss_tf.evaluation.tables import Cell, Table
 
 # With more classes the cells are too small for numbers, and with many more for a drawing.
 MAX_NUMBERED, MAX_DRAWN = 12, 20
@@ -63,7 +63,7 @@ def classes_section(records: Sequence[Record], names: Sequence[str]) -> Iterator
         else:
             by_class = figures.class_accuracies(record)
             caption = f"{name}: accuracy of each class."
-            figure = Figure(by_class, caption, f"classes-{number}.svg", classes_table(record)) if by_class else None
+            figure = Figure(by_class, caption, f"classes-{number}.svg") if by_class else None
             blocks.append(Fold(name, (*parts, *([Figures((figure,))] if figure else []))))
     yield Section("What is taken for what", tuple(blocks))
 

@@ -5,8 +5,8 @@ Synopsis:
     svg = heat_map(shares, texts, rows=names, columns=names, series=np.eye(10, dtype=int))
     svg = reliability_diagram(calibration(confidences, right))
 
-A cell is its series' colour, laid on as strongly as its value says, up to half: so its number can be read in every cell
-by day and by night, and the same text serves both.
+A cell is its series' colour, laid on as strongly as its value says, up to less than half: so its number can be read in
+every cell by day and by night, and the same drawing serves both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from matplotlib.ticker import PercentFormatter
 from advss_tf.evaluation.calibration import Calibration
 from advss_tf.evaluation.svg import INK, LINE, MUTED, SERIES, SETTINGS, blank, svg_text
 
-STRONGEST = 0.5
+STRONGEST = 0.46
 _CELL, _GAP = 0.94, 0.3
 _LONGEST_NAME = 22
 
@@ -127,9 +127,10 @@ def _places(count: int, apart: Sequence[int]) -> list[float]:
 
 def _cell(axes: Axes, across: float, down: float, value: float, colour: str) -> None:
     corner = (across - _CELL / 2, down - _CELL / 2)
-    axes.add_patch(Rectangle(corner, _CELL, _CELL, facecolor=LINE, alpha=0.35, linewidth=0))
-    if value > 0:
-        axes.add_patch(Rectangle(corner, _CELL, _CELL, facecolor=colour, alpha=STRONGEST * min(value, 1), linewidth=0))
+    look = (
+        {"facecolor": colour, "alpha": STRONGEST * min(value, 1)} if value > 0 else {"facecolor": LINE, "alpha": 0.35}
+    )
+    axes.add_patch(Rectangle(corner, _CELL, _CELL, linewidth=0, clip_on=False, **look))
 
 
 def _name_cells(

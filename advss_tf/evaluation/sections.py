@@ -47,7 +47,7 @@ _MAX_PAIRS, _MAX_MAPS = 6, 4
 _RANKED = (
     "Ranked are only records of the same images, ball and attacks: by accuracy under AutoAttack where it was run, else "
     "by the worst case. Ranks are of what was measured; whether a difference is more than chance, the intervals and "
-    "the pairs below say. A click on the head of a column sorts by it."
+    "the pairs below say."
 )
 _ABOUT = {
     CORRUPTIONS: (
@@ -126,7 +126,7 @@ def _curves(records: Sequence[Record], names: Sequence[str]) -> Iterator[Block]:
     by_class = figures.class_accuracies(records[0]) if len(records) == 1 else None
     if by_class:
         caption = "The same class by class: how far each one falls."
-        drawn.append(Figure(by_class, caption, "classes-1.svg", classes_table(records[0])))
+        drawn.append(Figure(by_class, caption, "classes-1.svg"))
     yield Figures(tuple(drawn))
 
 

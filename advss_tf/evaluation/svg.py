@@ -106,7 +106,12 @@ def svg_text(figure: Figure) -> str:
     text = text[text.index("<svg") :]
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<!--.*?-->|\n", lambda found: " " * (found[0] == "\n"), text, flags=re.DOTALL
+    )
+    # A thousandth of a point is finer than any screen; what is written, outside tags, stays as it is.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d{3})\d+", r"\1", tag[0]), text)
+    text = re.sub(r" {2,}", " ", text)
     # Sizes come from the page; the font is the reader's own.
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)

@@ -67,7 +67,7 @@ def test_records_of_one_test_are_ranked_and_stand_side_by_side(distorted):
         ["1", "b", "90.0 %", "55.0 %", "–"],
         ["2", "a", "90.0 %", "50.0 %", "100.0 %"],
     ]
-    assert table.keys == ((1, "b", 0.9, pytest.approx(0.55), None), (2, "a", 0.9, 0.5, 1.0))
+    assert table.keys == ((1, "b", 0.9, pytest.approx(0.55), None), (2, "a", 0.9, pytest.approx(0.5), 1.0))
     beside = side_by_side(board, some, ["a", "b"])
     assert beside.columns == ("Accuracy in %", "b", "a")
     assert said(beside.groups[0]) == [

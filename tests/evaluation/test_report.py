@@ -132,7 +132,7 @@ def test_an_older_report_is_replaced(record, tmp_path):
     write_report(record, tmp_path, histories={"finetune": HISTORY})
     (tmp_path / "figures" / "mine.svg").write_text("kept")
     write_report(record, tmp_path, max_examples=0, title="Second")
-    names = {"epsilon-linf.svg", "reliability-1-clean.svg", "reliability-1-attacked.svg", "mine.svg"}
+    names = {"epsilon-linf.svg", "classes-1.svg", "reliability-1-clean.svg", "reliability-1-attacked.svg", "mine.svg"}
     assert {path.name for path in (tmp_path / "figures").iterdir()} == names
     assert "<h1>Second</h1>" in (tmp_path / "index.html").read_text()
 

@@ -29,6 +29,7 @@
       if (!head.dataset.first) return;
       const button = document.createElement("button");
       button.type = "button";
+      button.title = "Sort by this column";
       button.append(...head.childNodes);
       button.addEventListener("click", () => sort(column, opposite[head.getAttribute("aria-sort")] || head.dataset.first));
       head.append(button);
