@@ -11,13 +11,15 @@ Synopsis:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.attempts import plan_attempts
@@ -122,7 +124,7 @@ class RobustEvaluation(keras.callbacks.Callback):
             # As in a record: what is not finite is no prediction, and never right.
             return self._logs_of(0.0, dict.fromkeys(self._attacks, 0.0), 0.0)
         with _generators_kept(self.model):
-            record = evaluate(self.model, self._data, **self._settings)
+            record = _outside_of_scopes(lambda: evaluate(self.model, self._data, **self._settings))
         self._keep(epoch, record)
         accuracies = {attack: record.result(attack).accuracy for attack in record.attacks}
         return self._logs_of(record.clean_acc, accuracies, record.robust_acc)
@@ -138,6 +140,18 @@ class RobustEvaluation(keras.callbacks.Callback):
     def _logs_of(clean: float, attacks: dict[str, float], robust: float) -> dict[str, float]:
         of_attacks = {f"val_{attack}_acc": accuracy for attack, accuracy in attacks.items()}
         return {"val_clean_acc": clean, **of_attacks, "val_robust_acc": robust}
+
+
+def _outside_of_scopes(measure: Callable[[], Record]) -> Record:
+    """What `measure` returns, computed on one device, even where `fit` was called inside of a strategy's scope.
+
+    Inside of it, each replica would judge its share of the images with its own batch norm's statistics. A scope holds
+    in the thread that entered it.
+    """
+    if not tf.distribute.has_strategy():
+        return measure()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(measure).result()
 
 
 @contextmanager

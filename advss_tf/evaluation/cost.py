@@ -26,6 +26,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from advss_tf.attacks import Attack
 from advss_tf.evaluation.attempts import Attempt, Plan
 from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.models import Classifier
@@ -140,10 +141,11 @@ def passes_of(attempt: Attempt, num_classes: int) -> tuple[int, int] | None:
 
     None if the attack does not say how many it makes.
     """
-    count = getattr(attempt.attack, "passes", None)
-    if not callable(count):
+    attack = attempt.attack
+    if not callable(getattr(attack, "passes", None)) or getattr(type(attack), "passes", None) is Attack.passes:
         return None
-    forward, backward = count()
+    # Restarts that an attack keeps to itself, as FAB does in AutoAttack's version "plus", are in one run here.
+    forward, backward = (count * getattr(attack, "num_restarts", 1) for count in attack.passes())
     if attempt.objective == "differences":
         # The attack counts one column of differences; here there is one for each class beside the label.
         backward *= num_classes - 1

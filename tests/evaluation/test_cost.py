@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advss_tf.attacks import AutoPGD, FastAdaptiveBoundary, Linf, ProjectedGradientDescent, SquareAttack
+from advss_tf.attacks import Attack, AutoPGD, FastAdaptiveBoundary, Linf, ProjectedGradientDescent, SquareAttack
 from advss_tf.evaluation import Estimate, cost, estimate, evaluate
 from advss_tf.evaluation.attempts import Attempt, Plan, plan_attempts
 from advss_tf.evaluation.autoattack import autoattack
@@ -19,13 +19,6 @@ from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.run import Run
 
 BALL = Linf(0.1)
-# What the docstrings of the attacks promise for one run.
-PROMISED = {
-    ProjectedGradientDescent: lambda attack: (attack.num_steps, attack.num_steps),
-    AutoPGD: lambda attack: (attack.num_steps + 1, attack.num_steps + 1),
-    FastAdaptiveBoundary: lambda attack: (2 * attack.num_steps + 1, attack.num_steps),
-    SquareAttack: lambda attack: (attack.num_queries + 2, 0),
-}
 
 
 class Silent(ProjectedGradientDescent):
@@ -34,11 +27,10 @@ class Silent(ProjectedGradientDescent):
     passes = None
 
 
-@pytest.fixture(autouse=True)
-def attacks_that_say_what_they_cost(monkeypatch):
-    for kind, passes in PROMISED.items():
-        if not hasattr(kind, "passes"):
-            monkeypatch.setattr(kind, "passes", passes, raising=False)
+class Quiet(ProjectedGradientDescent):
+    """Another, with the base class's method, which refuses."""
+
+    passes = Attack.passes
 
 
 @pytest.fixture
@@ -73,18 +65,31 @@ ATTEMPTS = (
 )
 
 
-@pytest.mark.parametrize("attempt", ATTEMPTS, ids=[attempt.name for attempt in ATTEMPTS])
-def test_on_a_model_that_nothing_fools_the_passes_are_those_that_are_counted(attempt):
+def counted_and_estimated(attempt: Attempt) -> tuple[tuple[float, float], CostRow]:
+    """Passes an image in balls of two sizes, counted on a model that nothing fools, and their estimate."""
     plan, batches = Plan("attacks", "linf", (0.05, 0.1), (attempt,)), batches_of(4)
     (batch,) = batches
     run = Run(plan, Classifier(unbeatable, batch.images), batches, seed=0, progress=None, started=time.perf_counter())
     run.attack_batch(0, batch)
-    counted = [run.costs[attempt.name, eps] for eps in plan.epsilons]
-    row = estimated(plan, batches).rows[1]
+    costs = [run.costs[attempt.name, eps] for eps in plan.epsilons]
+    counted = sum(each.forward for each in costs) / 4, sum(each.backward for each in costs) / 4
+    return counted, estimated(plan, batches).rows[1]
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=[attempt.name for attempt in ATTEMPTS])
+def test_on_a_model_that_nothing_fools_the_passes_are_those_that_are_counted(attempt):
+    counted, row = counted_and_estimated(attempt)
     assert (row.attack, row.runs, row.epsilons) == (attempt.name, attempt.num_restarts, 2)
-    assert row.forward == sum(each.forward for each in counted) / 4
-    assert row.backward == sum(each.backward for each in counted) / 4
+    assert (row.forward, row.backward) == counted
     assert row.forward > 0
+
+
+def test_restarts_that_an_attack_keeps_to_itself_are_counted():
+    attack = FastAdaptiveBoundary(BALL, num_steps=5, num_restarts=3)
+    (forward, backward), row = counted_and_estimated(Attempt("fab", attack, 1, "differences"))
+    assert row.backward == backward == 2 * 3 * 5 * 4
+    # The images are looked at once, not once a start: at each epsilon two passes fewer.
+    assert row.forward == forward + 4
 
 
 def test_the_counts_of_a_real_evaluation_stay_below(linear):
@@ -116,14 +121,24 @@ def test_the_time_is_passes_times_batches(paced):
     assert (clean.seconds, pgd.seconds, made.seconds) == (6.0, 396.0, 402.0)
 
 
-def test_an_attack_that_does_not_say_is_unknown(paced):
-    attacks = {"mine": Silent(BALL, num_steps=4), "pgd-4": ProjectedGradientDescent(BALL, num_steps=4)}
+@pytest.mark.parametrize("kind", [Silent, Quiet])
+def test_an_attack_that_does_not_say_is_unknown(paced, kind):
+    attacks = {"mine": kind(BALL, num_steps=4), "pgd-4": ProjectedGradientDescent(BALL, num_steps=4)}
     made = estimated(plan_attempts(attacks=attacks), batches_of(4))
     assert made.rows[1] == CostRow("mine", 1, 1, None, None, None)
     assert made.unknown == ("mine",)
     assert made.seconds == 2.0 + 22.0
     assert made.lines()[2].split() == ["mine", "1", "unknown", "unknown"]
     assert made.lines()[-1] == "total ≤ 24 s, and what mine will take"
+
+
+@pytest.mark.parametrize("kind", [Silent, Quiet])
+def test_an_attack_that_does_not_say_is_run_all_the_same(linear, kind):
+    data, told = (linear.images, linear.labels), []
+    record = evaluate(linear, data, attacks={"a": kind(BALL, num_steps=2)}, epsilons=0.02, progress=told.append)
+    other = evaluate(linear, data, attacks={"a": ProjectedGradientDescent(BALL, num_steps=2)}, epsilons=0.02)
+    assert [row.correct for row in record.results] == [row.correct for row in other.results]
+    assert told[-1].seconds_left == 0.0
 
 
 def test_autoattack_is_said_to_be_an_upper_bound():
