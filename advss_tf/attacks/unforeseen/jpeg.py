@@ -93,8 +93,8 @@ class JPEGAttack(UnforeseenAttack):
     have the luma plane alone, come back as they were. Sides that are no multiple of 16 (grey: 8) are continued below
     and to the right by the last pixel, and cut again; the published code refuses them.
 
-    One difference: the published code takes its first gradient at `epsilon` times the random start, by mistake; here it
-    is taken at the start.
+    Two differences: the published code takes its first gradient at `epsilon` times the random start, by mistake; here
+    it is taken at the start. And in L1, `largest` holds from the first step, there from the second.
 
     Args:
         epsilon: The size.
