@@ -25,7 +25,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.attempts import plan_attempts
 from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.evaluators import evaluate
-from advss_tf.evaluation.record import Record
+from advss_tf.evaluation.records.record import Record
 from advss_tf.training.strategy import is_chief
 
 

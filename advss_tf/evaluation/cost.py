@@ -30,7 +30,7 @@ from advss_tf.attacks import Attack
 from advss_tf.evaluation.attempts import Attempt, Plan
 from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.models import Classifier
-from advss_tf.evaluation.record import CLEAN
+from advss_tf.evaluation.records.record import CLEAN
 from advss_tf.losses import cross_entropy
 from advss_tf.timing import duration
 

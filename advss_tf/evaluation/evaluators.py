@@ -31,7 +31,7 @@ from advss_tf.evaluation.cost import Estimate, estimate
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
 from advss_tf.evaluation.partial import Partial
-from advss_tf.evaluation.record import Record
+from advss_tf.evaluation.records.record import Record
 from advss_tf.evaluation.run import Progress, Run
 from advss_tf.evaluation.summary import make_record
 from advss_tf.randomness import seed_for

@@ -20,7 +20,7 @@ import tensorflow as tf
 from advss_tf.attacks import Linf
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.objectives import predicted
-from advss_tf.evaluation.record import CLEAN, Result
+from advss_tf.evaluation.records.record import CLEAN, Result
 from advss_tf.losses import cross_entropy, difference_of_logits_ratio, margin
 
 _LOOKS, _SAME_LOGITS, _SQUARE_GAIN = 5, 1e-4, 0.002

@@ -24,7 +24,7 @@ from advss_tf.evaluation.compiled import CompiledAttempt
 from advss_tf.evaluation.cost import passes_of
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.objectives import predicted
-from advss_tf.evaluation.record import CLEAN, WORST
+from advss_tf.evaluation.records.record import CLEAN, WORST
 from advss_tf.evaluation.summary import Cost
 from advss_tf.evaluation.tally import Tally
 from advss_tf.randomness import seed_for

@@ -24,7 +24,7 @@ from advss_tf.evaluation.autoattack import AUTOATTACK
 from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.flags import result_flags
 from advss_tf.evaluation.models import Classifier
-from advss_tf.evaluation.record import CLEAN, WORST, Record, Result
+from advss_tf.evaluation.records.record import CLEAN, WORST, Record, Result
 from advss_tf.evaluation.tally import Tally
 from advss_tf.version import __version__
 

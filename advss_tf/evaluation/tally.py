@@ -19,7 +19,7 @@ import numpy as np
 from advss_tf.evaluation.attempts import Attempt, Plan
 from advss_tf.evaluation.batches import Batch
 from advss_tf.evaluation.compiled import Outcome
-from advss_tf.evaluation.record import WORST, Examples
+from advss_tf.evaluation.records.record import WORST, Examples
 
 MAX_EXAMPLES = 10
 

@@ -62,7 +62,7 @@ def record(linear):
 def distorted(record):
     """Makes records of distortions of the linear classifier's 50 images: accuracies by type, one for each level."""
     from advss_tf.evaluation import DistortionRecord, Result
-    from advss_tf.evaluation.header import Header
+    from advss_tf.evaluation.records.header import Header
 
     def row(kind, level, correct):
         return Result.from_counts(kind, correct, 50, threat="corruptions", level=level, class_correct=(correct, 0))

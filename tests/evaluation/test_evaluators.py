@@ -12,7 +12,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import evaluate, read_attacked
 from advss_tf.evaluation.compiled import CompiledAttempt
 from advss_tf.evaluation.flags import result_flags
-from advss_tf.evaluation.record import Result
+from advss_tf.evaluation.records.record import Result
 from advss_tf.randomness import batch_uniform, fold, seed_each, seed_for
 from advss_tf.training.strategy import get_strategy
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from advss_tf.evaluation import evaluate
 from advss_tf.evaluation.flags import model_flags, result_flags
 from advss_tf.evaluation.models import Classifier
-from advss_tf.evaluation.record import Result
+from advss_tf.evaluation.records.record import Result
 from advss_tf.randomness import batch_uniform, seed_for
 
 SEED = seed_for(0, 0, "flags")

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.evaluation import DistortionRecord, Result, evaluate, write_report
-from advss_tf.evaluation.header import Header
+from advss_tf.evaluation.records.header import Header
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)

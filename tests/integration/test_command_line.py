@@ -15,7 +15,7 @@ import tensorflow as tf
 from advss_tf import cli
 from advss_tf.data.corruptions import CORRUPTIONS
 from advss_tf.evaluation import DistortionRecord, Record, load_record
-from advss_tf.evaluation.header import Header
+from advss_tf.evaluation.records.header import Header
 
 RECIPE = """
 name: story

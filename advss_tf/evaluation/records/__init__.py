@@ -1,0 +1,1 @@
+"""What evaluations found, as files: records under attack and under distortions, their statistics and comparisons."""

@@ -1,0 +1,1 @@
+"""Reports of records: one page without a network, and Markdown."""
