@@ -39,7 +39,7 @@ def model_info(record: Record | DistortionRecord, **known: str | bool | int) -> 
         InvalidInput: if a given field is not one of these, or RobustBench has no leaderboard for the record's threat.
     """
     for field in known:
-        one_of("known", field, OF_THE_PAPER)
+        one_of("field", field, OF_THE_PAPER)
     if isinstance(record, DistortionRecord) and record.threat != CORRUPTIONS:
         raise InvalidInput(
             "RobustBench has no leaderboard for this threat.",

@@ -22,7 +22,6 @@ from advss_tf.evaluation.report.distortions import (
     distortion_facts,
     distortion_map,
     distortion_table,
-    extent,
     side_by_side,
     summary_table,
 )
@@ -143,7 +142,7 @@ def _distorted(kind: str, records: Sequence[DistortionRecord], names: Sequence[s
         if len(board.places) > 1:
             yield Heading(board.title)
             yield summary_table(board, records, names)
-            yield Paragraph(f"Means over the levels of each type; the best of a row is bold. {extent(records[0])}.")
+            yield Paragraph("Means over the levels of each type; the best of a row is bold.")
             yield side_by_side(board, records, names)
     drawn = tuple(
         Figure(distortion_map(record), _map_caption(record, name), f"{kind}-{number}.svg", distortion_table(record))
