@@ -76,6 +76,8 @@ def art_autoattack(subject: Subject, *, epsilon: float) -> Attacker:
     classifier = _art_classifier(subject, _traced(subject.model))
     count = len(subject.images)
     attack = AutoAttack(classifier, norm=np.inf, eps=epsilon, eps_step=2 * epsilon, batch_size=count)
+    for each in attack.attacks:
+        each.verbose = False
     return _art_attacker(subject, attack)
 
 

@@ -44,7 +44,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.evaluation", description=__doc__.split("\n")[0])
     parser.add_argument("--rows", nargs="+", choices=ROW_NAMES, default=ROW_NAMES, help="what is measured")
     parser.add_argument("--network", choices=("small", "tiny"), default="small", help="tiny: shows that a row runs")
-    parser.add_argument("--images", type=int, help="images a row, instead of 256 (pgd, first), 200 (autoattack) or all")
+    parser.add_argument("--images", type=int, help="images a row, instead of 192 (pgd, first), 200 (autoattack) or all")
     parser.add_argument("--num-steps", type=int, default=20, help="steps of PGD")
     parser.add_argument("--batch", type=int, default=64, help="images a batch of PGD")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of a pair; half as many of what takes long")
