@@ -94,7 +94,9 @@ class JPEGAttack(UnforeseenAttack):
     and to the right by the last pixel, and cut again; the published code refuses them.
 
     Two differences: the published code takes its first gradient at `epsilon` times the random start, by mistake; here
-    it is taken at the start. And in L1, `largest` holds from the first step, there from the second.
+    it is taken at the start. And in L1, `largest` holds from the first step, there from the second. One oddity of L1 is
+    kept, as the published accuracies were measured with it: a vertex goes as far as `largest` from where a parameter
+    stands, but is then taken as if from 0. A parameter whose gradient keeps its sign settles at half of `largest`.
 
     Args:
         epsilon: The size.
@@ -159,7 +161,7 @@ class JPEGAttack(UnforeseenAttack):
         return self.threat.project(moved, epsilon)
 
     def _vertex(self, parameters: tf.Tensor, gradient: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-        """`epsilon` of L1 norm, spent on the largest gradients first, on each as much as lies before its bound."""
+        """`epsilon` of L1 norm, spent on the largest gradients first, on each as much as it is from its bound."""
         order = tf.argsort(tf.abs(gradient), axis=1, direction="DESCENDING", stable=True)
         room = tf.gather(self.largest - tf.sign(gradient) * parameters, order, batch_dims=1)
         left = tf.maximum(epsilon[:, tf.newaxis] - tf.cumsum(room, axis=1, exclusive=True), 0.0)

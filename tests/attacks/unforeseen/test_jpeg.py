@@ -127,6 +127,17 @@ def test_l1_goes_to_the_vertex_that_spends_on_the_largest_gradients():
         np.testing.assert_allclose(moved, expected, atol=1e-6)
 
 
+def test_in_l1_a_parameter_settles_at_half_of_its_bound_as_in_the_published_code():
+    """p + (2s - 2p) / k with bound 2 and signs s that stay: at 2s - p, then at s for good."""
+    attack, size = JPEGAttack(1000.0, norm="l1"), tf.constant([1000.0])
+    slope = tf.constant([[1.0, -3.0, 2.0]])
+    point = attack.move(tf.constant([[0.5, 0.5, 0.0]]), slope, (), size, tf.constant(0))
+    np.testing.assert_allclose(point, [[1.5, -2.0, 2.0]])  # the second would be -2.5
+    for step in range(1, 5):
+        point = attack.move(point, slope, (), size, tf.constant(step))
+        np.testing.assert_allclose(point, [[1.0, -1.0, 1.0]], atol=1e-6)
+
+
 def test_l2_steps_along_the_gradient_by_the_step_s_length():
     attack = JPEGAttack(4.0, norm="l2", num_steps=16)
     slope = RANDOM.normal(size=(2, 30)).astype(np.float32) * 1e-9
