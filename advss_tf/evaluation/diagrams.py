@@ -127,10 +127,9 @@ def _places(count: int, apart: Sequence[int]) -> list[float]:
 
 def _cell(axes: Axes, across: float, down: float, value: float, colour: str) -> None:
     corner = (across - _CELL / 2, down - _CELL / 2)
-    look = (
-        {"facecolor": colour, "alpha": STRONGEST * min(value, 1)} if value > 0 else {"facecolor": LINE, "alpha": 0.35}
-    )
-    axes.add_patch(Rectangle(corner, _CELL, _CELL, linewidth=0, clip_on=False, **look))
+    strength = STRONGEST * min(value, 1) if value > 0 else 0.35
+    face = colour if value > 0 else LINE
+    axes.add_patch(Rectangle(corner, _CELL, _CELL, facecolor=face, alpha=strength, linewidth=0, clip_on=False))
 
 
 def _name_cells(
