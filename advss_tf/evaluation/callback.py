@@ -35,8 +35,8 @@ class RobustEvaluation(keras.callbacks.Callback):
     The validation that a `RobustModel` does itself, with its `eval_attack`, is another measurement: one attack from one
     start, the same on every image, one number a batch averaged over the epoch, each epoch, shared by the replicas. Here
     the attacks, counts, intervals and warnings are those of `evaluate`, with a record of each; only images that are
-    still right are attacked, and it costs as much as an evaluation does. Pick models on held-out images, never on the
-    test split.
+    still right are attacked. It costs as much as an `evaluate` does, which compiles its attacks anew. Pick models on
+    held-out images, never on the test split.
 
     Measured are the first epoch of a `fit`, every `every`-th, counted from 1, and the last (also where a callback
     before this one ends the training). The epoch's logs get `val_clean_acc`, `val_<attack>_acc` for each attack, and
