@@ -127,14 +127,9 @@ def _places(count: int, apart: Sequence[int]) -> list[float]:
 
 def _cell(axes: Axes, across: float, down: float, value: float, colour: str) -> None:
     corner = (across - _CELL / 2, down - _CELL / 2)
-<<<<<<< HEAD:advss_tf/evaluation/report/diagrams.py
-    face, strength = (colour, STRONGEST * min(value, 1)) if value > 0 else (LINE, 0.35)
-    axes.add_patch(Rectangle(corner, _CELL, _CELL, linewidth=0, clip_on=False, facecolor=face, alpha=strength))
-=======
     strength = STRONGEST * min(value, 1) if value > 0 else 0.35
     face = colour if value > 0 else LINE
     axes.add_patch(Rectangle(corner, _CELL, _CELL, facecolor=face, alpha=strength, linewidth=0, clip_on=False))
->>>>>>> h-report:advss_tf/evaluation/diagrams.py
 
 
 def _name_cells(
