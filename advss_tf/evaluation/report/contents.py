@@ -117,7 +117,9 @@ class Contents:
         return "Robustness of " + (", ".join(names) if len(names) <= _MAX_NAMED else f"{len(names)} models")
 
     def _num_models(self) -> int:
-        kinds = [Counter(record.name for record in some) for some in (self.attacked, *self.distorted.values())]
+        # A model has a record for each threat; two of one threat and name are two runs.
+        every = [*self.attacked, *(record for some in self.distorted.values() for record in some)]
+        kinds = [Counter(r.name for r in every if r.threat == threat) for threat in {r.threat for r in every}]
         return sum(max(kind[name] for kind in kinds) for name in set().union(*kinds))
 
 

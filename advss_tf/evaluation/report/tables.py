@@ -61,13 +61,23 @@ class Table:
 
 
 def distinct_names(records: Sequence[Header]) -> list[str]:
-    """One name per record; a number is added where two have the same."""
-    counts, names = Counter(record.name for record in records), []
-    met: Counter[str] = Counter()
+    """One name per record; where two have the same, what tells them apart is added: the norm, else a number."""
+    names = [record.name for record in records]
+    threats: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        met[record.name] += 1
-        names.append(record.name if counts[record.name] == 1 else f"{record.name} #{met[record.name]}")
+        threats[record.name].add(_threat(record))
+    names = [
+        f"{name}, {_threat(r)}" if len(threats[name]) > 1 else name for name, r in zip(names, records, strict=True)
+    ]
+    counts, met = Counter(names), Counter[str]()
+    for place, name in enumerate(names):
+        met[name] += 1
+        names[place] = name if counts[name] == 1 else f"{name} #{met[name]}"
     return names
+
+
+def _threat(record: Header) -> str:
+    return str(getattr(record, "threat", ""))
 
 
 def accuracy_table(records: Sequence[Record], names: Sequence[str]) -> Table:

@@ -185,6 +185,9 @@ def test_nothing_to_report_is_refused(tmp_path):
 def test_records_of_one_name_are_told_apart_and_averaged(record):
     other = record.model_copy(update={"clean_acc": record.clean_acc - 0.1})
     assert distinct_names([record, other]) == [f"{record.name} #1", f"{record.name} #2"]
+    unseen = record.model_copy(update={"threat": "L2"})
+    assert distinct_names([record, unseen]) == [f"{record.name}, Linf", f"{record.name}, L2"]
+    assert distinct_names([record, unseen, unseen])[1:] == [f"{record.name}, L2 #1", f"{record.name}, L2 #2"]
     (row,) = runs_table([record, other]).groups[0]
     # two runs 0.1 apart: the half width is t(0.975, 1) * 0.1 / 2 = 12.706205 * 0.05
     assert row[2].text == f"{100 * record.clean_acc - 5:.1f} ± 63.5 %"
