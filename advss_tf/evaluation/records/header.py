@@ -24,6 +24,7 @@ class Header(BaseModel):
     """The fields that records share. Frozen.
 
     Attributes:
+        threat: What the model was put to: a norm, or a kind of distortion.
         clean_acc: Fraction right on clean images.
         training_eps: The epsilon that the model was trained with, where it is known; in the norm of `training_threat`.
         num_images: How many images were evaluated, of `num_images_available`.
@@ -44,6 +45,7 @@ class Header(BaseModel):
     architecture: str | None = None
     dataset: str | None = None
     split: str | None = None
+    threat: str
     clean_acc: float = Field(ge=0, le=1)
     training_eps: float | None = Field(None, ge=0)
     training_threat: Literal["Linf", "L2"] | None = None

@@ -65,19 +65,13 @@ def distinct_names(records: Sequence[Header]) -> list[str]:
     names = [record.name for record in records]
     threats: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        threats[record.name].add(_threat(record))
-    names = [
-        f"{name}, {_threat(r)}" if len(threats[name]) > 1 else name for name, r in zip(names, records, strict=True)
-    ]
+        threats[record.name].add(record.threat)
+    names = [f"{name}, {r.threat}" if len(threats[name]) > 1 else name for name, r in zip(names, records, strict=True)]
     counts, met = Counter(names), Counter[str]()
     for place, name in enumerate(names):
         met[name] += 1
         names[place] = name if counts[name] == 1 else f"{name} #{met[name]}"
     return names
-
-
-def _threat(record: Header) -> str:
-    return str(getattr(record, "threat", ""))
 
 
 def accuracy_table(records: Sequence[Record], names: Sequence[str]) -> Table:
