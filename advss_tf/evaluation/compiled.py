@@ -94,8 +94,7 @@ class CompiledAttempt:
         self._strategy = strategy or tf.distribute.get_strategy()
         self._replicas = self._strategy.num_replicas_in_sync
         self._batch_size = batch_size
-        self._forward = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._backward = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._forward, self._backward = self._counter(), self._counter()
         self._functions: dict[Any, Callable[..., Any]] = {}
 
     def __call__(
@@ -180,9 +179,19 @@ class CompiledAttempt:
 
         return shared
 
+    def _counter(self) -> tf.Variable:
+        """A number that every replica counts up for itself; read from outside, it is their sum."""
+        with self._strategy.scope():
+            return tf.Variable(
+                tf.zeros((), tf.int64),
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+            )
+
     def _passes(self) -> np.ndarray:
         """Forward passes and gradients of one replica so far, (2,)."""
-        return np.array([int(self._forward), int(self._backward)]) // self._replicas
+        return np.array([self._forward.numpy(), self._backward.numpy()]) // self._replicas
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
         size = bucket(len(rows), self._batch_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -375,10 +377,12 @@ def test_attacked_images_are_kept_batch_by_batch(linear, tmp_path):
 
 
 @pytest.mark.parametrize("suite", ["standard", "black_box"])
-def test_two_replicas_find_what_one_finds(linear, suite):
+@pytest.mark.parametrize("scope", [False, True])
+def test_two_replicas_find_what_one_finds(linear, suite, scope):
     options = {"suite": suite, "num_steps": (3, 5), "epsilons": (0.02, 0.04), "num_restarts": 2, "batch_size": 30}
-    one = evaluate(linear, (linear.images, linear.labels), **options)
-    two = evaluate(linear, (linear.images, linear.labels), strategy=get_strategy("mirrored"), **options)
+    one, strategy = evaluate(linear, (linear.images, linear.labels), **options), get_strategy("mirrored")
+    with strategy.scope() if scope else contextlib.nullcontext():
+        two = evaluate(linear, (linear.images, linear.labels), strategy=None if scope else strategy, **options)
     assert one.results == tuple(
         row.model_copy(update={"seconds": same.seconds}) for row, same in zip(two.results, one.results, strict=True)
     )
