@@ -44,7 +44,7 @@ def test_a_unit_that_is_skipped_corrupts_nothing(batches, monkeypatch):
     def corrupt(*args, **options):
         raise AssertionError("corrupted")
 
-    monkeypatch.setattr("advss_tf.evaluation.corruption_units.corrupt", corrupt)
+    monkeypatch.setattr("advss_tf.evaluation.distortions.corruption_units.corrupt", corrupt)
     keys = [("clean", 0), ("fog", 1)]
     assert len(list(made_units(batches, keys, seed=SEED))) == 3
     with pytest.raises(AssertionError, match="corrupted"):
