@@ -18,7 +18,7 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -30,10 +30,17 @@ from advss_tf.pretext.permutations import KINDS, checked_permutations, make_perm
 from advss_tf.randomness import batch_balanced, batch_uniform, fold
 from advss_tf.training import Batch, Puzzle
 
-# What `faithful` says of the options that are not given.
-_FAITHFUL: dict[str, Any] = {"permutation_set": "random", "identity_share": 0.1, "balanced": False}
-_CORRECTED: dict[str, Any] = {"permutation_set": "max_hamming", "identity_share": 0.0, "balanced": True}
-_GIVEN: dict[str, Any] = {"permutation_set": "given"}
+
+class _Defaults(NamedTuple):
+    """What options are that are not given."""
+
+    permutation_set: str
+    identity_share: float
+    balanced: bool
+
+
+_FAITHFUL = _Defaults("random", 0.1, False)
+_CORRECTED = _Defaults("max_hamming", 0.0, True)
 
 
 @keras.saving.register_keras_serializable(package="advss_tf")
@@ -104,11 +111,13 @@ class Jigsaw(LabelledPuzzle):
         seed: int = 0,
         name: str | None = "jigsaw",
     ) -> None:
-        defaults = {**(_FAITHFUL if faithful else _CORRECTED), **({} if permutations is None else _GIVEN)}
-        given = {"permutation_set": permutation_set, "identity_share": identity_share, "balanced": balanced}
-        options = {name: defaults[name] if value is None else value for name, value in given.items()}
-        _check_options(grid, options["identity_share"], remainder)
-        made = _made(options["permutation_set"], permutations, (num_permutations, grid**2), seed)
+        defaults = _FAITHFUL if faithful else _CORRECTED
+        if permutation_set is None:
+            permutation_set = defaults.permutation_set if permutations is None else "given"
+        if identity_share is None:
+            identity_share = defaults.identity_share
+        _check_options(grid, identity_share, remainder)
+        made = _made(permutation_set, permutations, (num_permutations, grid**2), seed)
         super().__init__(
             encoder,
             task="jigsaw",
@@ -121,8 +130,9 @@ class Jigsaw(LabelledPuzzle):
         )
         if None not in encoder.input_shape[1:3]:
             _check_sides(encoder.input_shape[1:3], grid, remainder)
-        self.grid, self.num_permutations, self.permutations = grid, num_permutations, made
-        self.permutation_set, self.identity_share, self.balanced = options.values()
+        self.grid, self.num_permutations = grid, num_permutations
+        self.permutation_set, self.permutations = permutation_set, made
+        self.identity_share, self.balanced = identity_share, defaults.balanced if balanced is None else balanced
         self.remainder, self.faithful = remainder, faithful
 
     @property

@@ -56,7 +56,7 @@ def make_permutations(kind: str, num_patches: int, num_permutations: int, *, see
 def random_permutations(num_patches: int, num_permutations: int, rng: np.random.RandomState) -> np.ndarray:
     """Uniform draws; one that was drawn before, or the identity, is drawn again."""
     taken = {tuple(range(num_patches))}
-    drawn = []
+    drawn: list[np.ndarray] = []
     while len(drawn) < num_permutations:
         permutation = rng.permutation(num_patches)
         if tuple(permutation) not in taken:
@@ -147,7 +147,7 @@ def _rank(smallest: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 def _refuse_more_than_exist(num_patches: int, num_permutations: int) -> None:
     most = math.factorial(num_patches) - 1
-    if not 1 <= num_permutations <= most:
+    if not isinstance(num_permutations, int) or not 1 <= num_permutations <= most:
         raise InvalidInput(
             "There are not so many permutations.",
             expected=f"1 to {most} beside the identity, for {num_patches} patches",

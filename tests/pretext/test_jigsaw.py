@@ -109,7 +109,7 @@ def test_an_encoder_of_any_size_takes_images_as_they_come():
         assert posed(model, np.zeros((3, height, width, 1), np.float32)).inputs["images"].shape == (3, height, width, 1)
     with pytest.raises(InvalidInput, match=r"The grid does not divide the images.*\(5, 4\)"):
         posed(model, np.zeros((3, 5, 4, 1), np.float32))
-    unknown = tf.function(lambda images: model.pose(Batch(images), tf.constant([0, 0])).targets)
+    unknown = tf.function(lambda images: model.pose(Batch(images), tf.constant([0, 0])).targets, autograph=False)
     with pytest.raises(InvalidInput, match="The size of the images is not known when the step is traced"):
         unknown.get_concrete_function(tf.TensorSpec((None, None, None, 1)))
 

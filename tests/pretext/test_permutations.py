@@ -116,7 +116,7 @@ def test_a_given_set_that_is_none_is_refused(given, sentence):
         checked_permutations(given, num_patches=4, num_permutations=2)
 
 
-@pytest.mark.parametrize("num_permutations", [0, 24])
+@pytest.mark.parametrize("num_permutations", [0, 24, 3.0])
 def test_more_permutations_than_there_are_are_refused(num_permutations):
     with pytest.raises(InvalidInput, match=f"1 to 23 beside the identity, for 4 .*={num_permutations}"):
         make_permutations("random", 4, num_permutations)
