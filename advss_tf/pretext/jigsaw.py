@@ -65,11 +65,12 @@ class Jigsaw(LabelledPuzzle):
         encoder: Functional Keras model, images -> features.
         grid: Patches along each side, 2 or more.
         num_permutations: Permutations beside the identity, at most (grid²)! - 1.
-        permutation_set: `"max_hamming"`, `"random"`, or `"given"`, see `permutations`; None as `faithful` says.
+        permutation_set: `"max_hamming"` or `"random"`, see `make_permutations`; `"auto"` as `faithful` says. With
+            `permutations` it is only their name, by default `"given"`.
         identity_share: Share of images, in [0, 1), that are left as they were beside those whose drawn label is 0;
             None as `faithful` says.
         balanced: Whether each label occurs equally often in the global batch, up to one, before `identity_share`;
-            else labels are drawn independently. None as `faithful` says.
+            else labels are drawn independently. None as `faithful` says. XLA has no shuffle: `jit_compile` needs False.
         remainder: What happens to images whose sides the grid does not divide: `"refuse"`, or `"crop"`. Cropped, the
             largest centred part that it divides is shuffled, and a black rim of less than a patch keeps the image's
             size: the rim could not stay as it was, since what it continues would give the answer away.
@@ -99,7 +100,7 @@ class Jigsaw(LabelledPuzzle):
         *,
         grid: int = 4,
         num_permutations: int = 30,
-        permutation_set: str | None = None,
+        permutation_set: str = "auto",
         identity_share: float | None = None,
         balanced: bool | None = None,
         remainder: str = "refuse",
@@ -112,7 +113,7 @@ class Jigsaw(LabelledPuzzle):
         name: str | None = "jigsaw",
     ) -> None:
         defaults = _FAITHFUL if faithful else _CORRECTED
-        if permutation_set is None:
+        if permutation_set == "auto":
             permutation_set = defaults.permutation_set if permutations is None else "given"
         if identity_share is None:
             identity_share = defaults.identity_share
@@ -211,7 +212,7 @@ def shuffle_patches(images: tf.Tensor, permutations: tf.Tensor, *, grid: int) ->
 
 def _made(kind: str, permutations: Any, shape: tuple[int, int], seed: int) -> np.ndarray:
     """The set of a puzzle, `shape` `(num_permutations, patches)`: checked where it is given, else made."""
-    one_of("permutation_set", kind, KINDS if permutations is None else (*KINDS, "given"))
+    one_of("permutation_set", kind, ("auto", *KINDS, *(() if permutations is None else ("given",))))
     if permutations is None:
         return make_permutations(kind, shape[1], shape[0], seed=seed)
     return checked_permutations(permutations, num_permutations=shape[0], num_patches=shape[1])

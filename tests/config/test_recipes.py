@@ -90,4 +90,4 @@ def test_p2_is_clean_for_200_epochs_and_p3_attacked_for_100(task):
 def test_the_jigsaw_of_chen_2020_is_that_of_the_reference_code(start):
     task = _load(f"chen2020_jigsaw_{start}").pretrain.task
     assert (task.kind, task.grid, task.num_permutations, task.faithful) == ("jigsaw", 4, 30, True)
-    assert (task.permutation_set, task.identity_share, task.balanced) == (None, None, None)  # as `faithful` says
+    assert (task.permutation_set, task.identity_share, task.balanced) == ("auto", None, None)  # as `faithful` says

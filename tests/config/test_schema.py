@@ -261,7 +261,7 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
             {"pretrain__task": {"kind": "jigsaw", "permutation_set": "max_haming"}},
             "pretrain.task.permutation_set: is not known (did you mean 'max_hamming'?).",
         ),
-        ({"pretrain__task": {"kind": "rotation", "grid": 2}}, "pretrain.task.grid: unknown key."),
+        ({"pretrain__task": {"kind": "rotation", "grid": 2}}, "pretrain.task.grid: unknown key"),
         ({"pretrain": None}, "finetune.start: has no pretraining to start from."),
         ({"pretrain": None, "finetune": None}, "pretrain: leaves nothing to do."),
     ],

@@ -128,13 +128,6 @@ def test_the_encoder_is_handed_over_whole_and_says_what_it_learned(task, tiny_en
     assert written["task"] == task and 0 < model.chance < 1
 
 
-@EACH_TASK
-def test_compiled_by_xla_a_step_runs(task, tiny_encoder, tiny_images):
-    model = TASKS[task](tiny_encoder, attack=ATTACK)
-    model.compile(keras.optimizers.SGD(0.1), jit_compile=True)
-    assert np.isfinite(model.train_on_batch(tiny_images, return_dict=True)["loss"])
-
-
 def section_of(task):
     return next(section for section in sections_in(kinds.Task) if kind_of(section) == task)
 
