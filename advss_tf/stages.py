@@ -52,7 +52,8 @@ def pretrain(here: Run) -> dict[str, Any]:
     picked = _train(here, "pretrain", model, data.unlabelled, steps, monitor)
     result = {**_measured(here, model), "epoch": picked.epoch}
     if is_chief(here.strategy):
-        export_encoder(model, here.workdir.encoder, provenance=_provenance(here, pretext=result))
+        pretext = {**result, **getattr(model, "provenance", {})}
+        export_encoder(model, here.workdir.encoder, provenance=_provenance(here, pretext=pretext))
     return result
 
 
@@ -128,8 +129,9 @@ def _train(
     here: Run, stage: str, model: keras.Model, batches: Callable[..., tf.data.Dataset], steps: int, monitor: str
 ) -> Trained:
     part, folder = getattr(here.recipe, stage), here.workdir.stage(stage)
+    chance = f", chance {100 * model.chance:.3g} %" if hasattr(model, "chance") else ""
     here.screen.say(
-        f"{stage}: {model.name}, {part.epochs} epochs of {steps} steps of {part.batch_size} images, "
+        f"{stage}: {model.name}{chance}, {part.epochs} epochs of {steps} steps of {part.batch_size} images, "
         f"on {here.strategy.num_replicas_in_sync} replica(s)"
     )
 

@@ -205,4 +205,31 @@ class RotationTask(Part):
     )
 
 
-Task = RotationTask  # with a second task: Annotated[RotationTask | JigsawTask, Field(discriminator="kind")]
+class JigsawTask(Part):
+    """Tell in which of a few orders the patches were put together (Noroozi and Favaro 2016; Chen et al. 2020)."""
+
+    rules: ClassVar[Rules] = (rules.permutations_exist,)
+    kind: Literal["jigsaw"] = Field(description="Tell in which order the patches of the image were put together.")
+    grid: int = Field(default=4, ge=2, description="Patches along each side.")
+    num_permutations: int = Field(default=30, ge=1, description="Orders beside the image as it was.")
+    permutation_set: Literal["auto", "max_hamming", "random"] = Field(
+        default="auto", description="Far from each other, or drawn; auto: max_hamming, or random if `faithful`."
+    )
+    identity_share: float | None = Field(
+        default=None, ge=0, lt=1, description="Extra share of images left as they were; null: 0, or 0.1 if `faithful`."
+    )
+    balanced: bool | None = Field(
+        default=None, description="Each order equally often in a batch; null: true, or false if `faithful`."
+    )
+    remainder: Literal["refuse", "crop"] = Field(
+        default="refuse", description="What to do with pixels that the grid leaves over: a black rim if `crop`."
+    )
+    faithful: bool = Field(
+        default=False, description="Whether what is auto or null is as in the code of Chen et al. 2020."
+    )
+    clean_weight: float = Field(
+        default=0.5, ge=0, lt=1, description="Weight of the clean loss; the attacked has the rest."
+    )
+
+
+Task = Annotated[RotationTask | JigsawTask, Field(discriminator="kind")]

@@ -13,6 +13,7 @@ the section.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -190,6 +191,15 @@ def start_is_no_slip(finetune: schema.Finetune) -> Iterator[Fault]:
     if near and finetune.start.isalpha() and finetune.start not in words:
         expected = f"one of {list(words)}, or a path ('./{finetune.start}' for a folder of that name)"
         yield Fault("start", f"is not known (did you mean {near[0]!r}?)", expected, f"start={finetune.start!r}")
+
+
+def permutations_exist(task: kinds.JigsawTask) -> Iterator[Fault]:
+    """A grid has no more orders than its patches have permutations, of which one is the image as it was."""
+    # From 5 x 5 patches on there are more than any recipe asks for, and the number fills lines.
+    if task.grid <= 4 and task.num_permutations >= math.factorial(task.grid**2):
+        expected = f"at most {math.factorial(task.grid**2) - 1} for grid={task.grid}, the image as it was not counted"
+        received = f"num_permutations={task.num_permutations}"
+        yield Fault("num_permutations", "is more than the patches have", expected, received)
 
 
 def stages_connect(recipe: schema.Recipe) -> Iterator[Fault]:

@@ -1,8 +1,11 @@
 """Pretext tasks: puzzles that need no labels, one Keras Model subclass a file."""
 
+from advss_tf.pretext.jigsaw import Jigsaw, shuffle_patches
+from advss_tf.pretext.labelled_puzzle import LabelledPuzzle
+from advss_tf.pretext.permutations import make_permutations
 from advss_tf.pretext.rotation import Rotation, rotate
 
 # The tasks by the name that a recipe gives them.
-TASKS = {"rotation": Rotation}
+TASKS = {"jigsaw": Jigsaw, "rotation": Rotation}
 
-__all__ = ["TASKS", "Rotation", "rotate"]
+__all__ = ["TASKS", "Jigsaw", "LabelledPuzzle", "Rotation", "make_permutations", "rotate", "shuffle_patches"]

@@ -18,9 +18,9 @@ def _load(name: str) -> Recipe:
 
 
 def test_the_recipes_are_found():
-    assert {"digits", "cifar10_small", "chen2020_rotation_p2", "chen2020_rotation_p3"} <= {
-        path.stem for path in CONFIGS
-    }
+    names = {"digits", "digits_jigsaw", "cifar10_small"} | {path.stem for path in PAPER}
+    assert {f"chen2020_{task}_{start}" for task in ("rotation", "jigsaw") for start in ("p2", "p3")} <= names
+    assert names <= {path.stem for path in CONFIGS}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -38,8 +38,9 @@ def test_the_head_of_a_recipe_says_what_to_expect(path):
     assert f"advss-train --config=configs/{path.name} --workdir=runs/{path.stem}" in head
 
 
-def test_digits_are_never_mirrored():
-    assert _load("digits").data.flip is False
+@pytest.mark.parametrize("name", ["digits", "digits_jigsaw"])
+def test_digits_are_never_mirrored(name):
+    assert _load(name).data.flip is False
 
 
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
@@ -69,15 +70,24 @@ def test_the_rest_of_chen_2020_is_that_of_the_reference_code(path):
     assert (recipe.encoder.kind, recipe.encoder.width) == ("resnet50v2", 64)
     assert recipe.encoder.mean == (0.485, 0.456, 0.406) and recipe.encoder.std == (0.229, 0.224, 0.225)
     sgd = recipe.pretrain.optimizer
-    assert (sgd.learning_rate, sgd.weight_decay, sgd.decay) == (0.1, 3e-4, "all")
+    decay = 5e-4 if path.stem == "chen2020_jigsaw_p2" else 3e-4
+    assert (sgd.learning_rate, sgd.weight_decay, sgd.decay) == (0.1, decay, "all")
     assert (sgd.schedule.kind, sgd.schedule.final_learning_rate) == ("cosine", 1e-6)
     assert recipe.pretrain.task.clean_weight == 0.5 and recipe.pretrain.batch_size == 128
     evaluate = recipe.evaluate
     assert (evaluate.epsilons, evaluate.num_steps, evaluate.step_size) == ((8 / 255,), (20,), 2 / 255)
 
 
-def test_p2_is_clean_for_200_epochs_and_p3_attacked_for_100():
-    p2, p3 = _load("chen2020_rotation_p2").pretrain, _load("chen2020_rotation_p3").pretrain
+@pytest.mark.parametrize("task", ["rotation", "jigsaw"])
+def test_p2_is_clean_for_200_epochs_and_p3_attacked_for_100(task):
+    p2, p3 = _load(f"chen2020_{task}_p2").pretrain, _load(f"chen2020_{task}_p3").pretrain
     assert (p2.epochs, p2.attack, p2.eval_attack) == (200, None, None)
     assert (p3.epochs, p3.attack.num_steps, p3.eval_attack.num_steps) == (100, 10, 20)
-    assert p3.attack == _load("chen2020_rotation_p3").finetune.attack
+    assert p3.attack == _load(f"chen2020_{task}_p3").finetune.attack
+
+
+@pytest.mark.parametrize("start", ["p2", "p3"])
+def test_the_jigsaw_of_chen_2020_is_that_of_the_reference_code(start):
+    task = _load(f"chen2020_jigsaw_{start}").pretrain.task
+    assert (task.kind, task.grid, task.num_permutations, task.faithful) == ("jigsaw", 4, 30, True)
+    assert (task.permutation_set, task.identity_share, task.balanced) == ("auto", None, None)  # as `faithful` says

@@ -236,6 +236,32 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
             {"finetune__train": "linear", "finetune__reset_after_boundary": True},
             "finetune.reset_after_boundary: would freeze random weights.",
         ),
+        (
+            {"pretrain__task": {"kind": "jigsaw", "grid": 2, "num_permutations": 24}},
+            "pretrain.task.num_permutations: is more than the patches have. Expected: at most 23 for grid=2, the image",
+        ),
+        (
+            {"pretrain__task": {"kind": "jigsaw", "grid": 3, "num_permutations": 362880}},
+            "pretrain.task.num_permutations: is more than the patches have. Expected: at most 362879 for grid=3",
+        ),
+        ({"pretrain__task": {"kind": "jigsaw", "grid": 1}}, "pretrain.task.grid: must be at least 2."),
+        (
+            {"pretrain__task": {"kind": "jigsaw", "num_permutations": 0}},
+            "pretrain.task.num_permutations: must be at least 1.",
+        ),
+        (
+            {"pretrain__task": {"kind": "jigsaw", "identity_share": 1.0}},
+            "pretrain.task.identity_share: must be below 1. Expected: a number >= 0 and < 1 or null.",
+        ),
+        (
+            {"pretrain__task": {"kind": "jigsaw", "identity_share": -0.1}},
+            "pretrain.task.identity_share: must not be negative.",
+        ),
+        (
+            {"pretrain__task": {"kind": "jigsaw", "permutation_set": "max_haming"}},
+            "pretrain.task.permutation_set: is not known (did you mean 'max_hamming'?).",
+        ),
+        ({"pretrain__task": {"kind": "rotation", "grid": 2}}, "pretrain.task.grid: unknown key"),
         ({"pretrain": None}, "finetune.start: has no pretraining to start from."),
         ({"pretrain": None, "finetune": None}, "pretrain: leaves nothing to do."),
     ],
@@ -247,6 +273,8 @@ def test_fields_that_do_not_go_together_give_one_line(changes, sentence):
 @pytest.mark.parametrize(
     "changes",
     [
+        {"pretrain__task": {"kind": "jigsaw", "grid": 2, "num_permutations": 23}},
+        {"pretrain__task": {"kind": "jigsaw", "faithful": True, "identity_share": 0}},
         {"pretrain__attack__epsilon": 0, "pretrain__attack__step_size": None},
         {"pretrain__attack": {"norm": "l2", "epsilon": 2.5}},
         {"pretrain__attack": None},
