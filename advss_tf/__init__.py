@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from advss_tf.errors import InvalidInput
     from advss_tf.evaluation import Record, evaluate, load_model_for_evaluation, write_report
     from advss_tf.finetune import RobustClassifier
-    from advss_tf.pretext import Rotation
+    from advss_tf.pretext import Rotation, Selfie
     from advss_tf.runner import run
     from advss_tf.serving import export_classifier, export_encoder, verify_export
     from advss_tf.training import SGD, AdamW, Batch, Puzzle, RobustModel
@@ -59,6 +59,7 @@ __all__ = [
     "RobustClassifier",
     "RobustModel",
     "Rotation",
+    "Selfie",
     "SquareAttack",
     "Workdir",
     "__version__",
@@ -93,7 +94,7 @@ _NAMES_OF = {
     "errors": ("InvalidInput",),
     "evaluation": ("Record", "evaluate", "load_model_for_evaluation", "write_report"),
     "finetune": ("RobustClassifier",),
-    "pretext": ("Rotation",),
+    "pretext": ("Rotation", "Selfie"),
     "serving": ("export_classifier", "export_encoder", "verify_export"),
     "runner": ("run",),
     "training": ("AdamW", "Batch", "Puzzle", "RobustModel", "SGD"),

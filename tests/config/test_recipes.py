@@ -21,6 +21,7 @@ def test_the_recipes_are_found():
     assert {"digits", "cifar10_small", "chen2020_rotation_p2", "chen2020_rotation_p3"} <= {
         path.stem for path in CONFIGS
     }
+    assert {"digits_selfie", "chen2020_selfie_p2", "chen2020_selfie_p3"} <= {path.stem for path in CONFIGS}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -68,9 +69,9 @@ def test_the_rest_of_chen_2020_is_that_of_the_reference_code(path):
     )
     assert (recipe.encoder.kind, recipe.encoder.width) == ("resnet50v2", 64)
     assert recipe.encoder.mean == (0.485, 0.456, 0.406) and recipe.encoder.std == (0.229, 0.224, 0.225)
-    sgd = recipe.pretrain.optimizer
-    assert (sgd.learning_rate, sgd.weight_decay, sgd.decay) == (0.1, 3e-4, "all")
-    assert (sgd.schedule.kind, sgd.schedule.final_learning_rate) == ("cosine", 1e-6)
+    sgd, selfie = recipe.pretrain.optimizer, recipe.pretrain.task.kind == "selfie"
+    assert (sgd.learning_rate, sgd.weight_decay, sgd.decay) == (0.1, 1e-4 if selfie else 3e-4, "all")
+    assert (sgd.schedule.kind, sgd.schedule.final_learning_rate) == ("cosine", 1e-7 if selfie else 1e-6)
     assert recipe.pretrain.task.clean_weight == 0.5 and recipe.pretrain.batch_size == 128
     evaluate = recipe.evaluate
     assert (evaluate.epsilons, evaluate.num_steps, evaluate.step_size) == ((8 / 255,), (20,), 2 / 255)
@@ -81,3 +82,12 @@ def test_p2_is_clean_for_200_epochs_and_p3_attacked_for_100():
     assert (p2.epochs, p2.attack, p2.eval_attack) == (200, None, None)
     assert (p3.epochs, p3.attack.num_steps, p3.eval_attack.num_steps) == (100, 10, 20)
     assert p3.attack == _load("chen2020_rotation_p3").finetune.attack
+
+
+def test_selfie_is_the_reference_code_s_own_for_200_epochs_clean_and_attacked():
+    p2, p3 = _load("chen2020_selfie_p2").pretrain, _load("chen2020_selfie_p3").pretrain
+    assert (p2.epochs, p2.attack, p3.epochs) == (200, None, 200)
+    assert (p3.attack, p3.eval_attack.num_steps) == (_load("chen2020_selfie_p3").finetune.attack, 20)
+    for part in (p2, p3):
+        assert part.task.faithful and (part.task.grid, part.task.num_layers, part.task.num_heads) == (4, 12, 16)
+        assert part.optimizer.nesterov and part.optimizer.schedule.warmup_epochs == 0
