@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from advss_tf.finetune import RobustClassifier
-    from advss_tf.pretext import Jigsaw, Rotation
+    from advss_tf.pretext import Jigsaw, Rotation, Selfie
     from advss_tf.runner import run
     from advss_tf.serving import export_classifier, export_encoder, verify_export
     from advss_tf.training import SGD, AdamW, Batch, Puzzle, RobustModel
@@ -72,6 +72,7 @@ __all__ = [
     "RobustEvaluation",
     "RobustModel",
     "Rotation",
+    "Selfie",
     "SquareAttack",
     "Workdir",
     "__version__",
@@ -119,7 +120,7 @@ _NAMES_OF = {
         "write_report",
     ),
     "finetune": ("RobustClassifier",),
-    "pretext": ("Jigsaw", "Rotation"),
+    "pretext": ("Jigsaw", "Rotation", "Selfie"),
     "serving": ("export_classifier", "export_encoder", "verify_export"),
     "runner": ("run",),
     "training": ("AdamW", "Batch", "Puzzle", "RobustModel", "SGD"),

@@ -232,4 +232,44 @@ class JigsawTask(Part):
     )
 
 
-Task = Annotated[RotationTask | JigsawTask, Field(discriminator="kind")]
+class SelfieTask(Part):
+    """Tell which masked patch belongs where (Trinh et al. 2019; Chen et al. 2020)."""
+
+    rules: ClassVar[Rules] = (rules.patches_are_seen,)
+    kind: Literal["selfie"] = Field(description="Tell which of the masked patches belongs into each masked place.")
+    boundary: Text | None = Field(default=None, description="Last stage that reads patches; null: last but one.")
+    grid: int = Field(default=4, ge=2, description="Patches along each side.")
+    num_masked: int | None = Field(default=None, ge=2, description="Masked patches; null: a quarter, at least 2.")
+    num_layers: int = Field(default=12, ge=1, description="Transformer layers of the attention pooling.")
+    num_heads: int = Field(default=16, ge=1, description="Attention heads of each.")
+    head_width: int | None = Field(default=None, ge=1, description="Width of a head; null: features / num_heads.")
+    hidden_width: int | None = Field(default=None, ge=1, description="Width of hidden layers; null: 2 * features.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of sublayers' outputs dropped in training.")
+    mask_per: Literal["image", "batch"] | None = Field(
+        default=None, description="What has a mask of its own; null: image, or batch if `faithful`."
+    )
+    context_positions: bool | None = Field(
+        default=None, description="Patches that are seen have places; null: true, or false if `faithful`."
+    )
+    zero_columns: bool | None = Field(
+        default=None, description="Places start without their column; null: false, or true if `faithful`."
+    )
+    extra_layer: bool | None = Field(
+        default=None, description="One layer more than `num_layers`; null: false, or true if `faithful`."
+    )
+    scaled_scores: bool | None = Field(
+        default=None, description="Scores over the root of the width; null: true, or false if `faithful`."
+    )
+    double_softmax: bool | None = Field(
+        default=None, description="Probabilities in the place of logits; null: false, or true if `faithful`."
+    )
+    summed_loss: bool | None = Field(
+        default=None, description="Sum over masked patches, not mean; null: false, or true if `faithful`."
+    )
+    faithful: bool = Field(default=False, description="Whether what is null is as in the code of Chen et al. 2020.")
+    clean_weight: float = Field(
+        default=0.5, ge=0, lt=1, description="Weight of the clean loss; the attacked has the rest."
+    )
+
+
+Task = Annotated[RotationTask | JigsawTask | SelfieTask, Field(discriminator="kind")]

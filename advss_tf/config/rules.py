@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ DIGITS_IMAGES = 1797
 """Images that scikit-learn's digits hold."""
 DIGITS_RAREST_CLASS = 174
 """Images of the digit that scikit-learn's digits hold the fewest of, the eight."""
+
+STAGE_BEFORE_LAST = {"resnet20": "stage2", "wide_resnet": "stage2", "resnet18": "stage3", "resnet50v2": "stage3"}
+"""The last stage but one of each network."""
 
 
 def one_label_budget(data: kinds.Source) -> Iterator[Fault]:
@@ -200,6 +204,30 @@ def permutations_exist(task: kinds.JigsawTask) -> Iterator[Fault]:
         expected = f"at most {math.factorial(task.grid**2) - 1} for grid={task.grid}, the image as it was not counted"
         received = f"num_permutations={task.num_permutations}"
         yield Fault("num_permutations", "is more than the patches have", expected, received)
+
+
+def patches_are_seen(task: kinds.SelfieTask) -> Iterator[Fault]:
+    """Some patches are not masked."""
+    if task.num_masked is not None and task.num_masked >= task.grid**2:
+        expected = f"below {task.grid**2}, the patches of grid={task.grid}"
+        yield Fault("num_masked", "leaves no patch to see", expected, f"num_masked={task.num_masked}")
+
+
+def patches_fit(recipe: schema.Recipe) -> Iterator[Fault]:
+    """The grid divides the images, where a recipe can know their size, and leaves the patch network pixels to halve."""
+    task = recipe.pretrain.task if recipe.pretrain is not None else None
+    sides = (8, 8) if recipe.data.resize is None and recipe.data.kind == "digits" else recipe.data.resize
+    if task is None or task.kind != "selfie" or sides is None:
+        return
+    path, received = "pretrain.task.grid", f"grid={task.grid}, images of {sides[0]}x{sides[1]}"
+    # Each stage but the first halves its map; unless it is said, the last stage but one is the last that reads patches.
+    stage = re.fullmatch(r"stage(\d+)", task.boundary or STAGE_BEFORE_LAST[recipe.encoder.kind])
+    smallest = 2 ** (int(stage[1]) - 1) if stage else 1
+    if any(side % task.grid for side in sides):
+        yield Fault(path, "does not divide the images into whole patches", "a divisor of both sides", received)
+    elif min(sides) // task.grid < smallest:
+        expected = f"patches of {smallest} pixels a side or more, or an earlier `boundary`"
+        yield Fault(path, "makes patches too small for the patch network", expected, received)
 
 
 def stages_connect(recipe: schema.Recipe) -> Iterator[Fault]:

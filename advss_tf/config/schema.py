@@ -154,7 +154,7 @@ class Checkpoint(Part):
 class Recipe(Part):
     """A run: one YAML file. Saved with every default written, it is what a workdir was made from."""
 
-    rules: ClassVar[Rules] = (rules.stages_connect,)
+    rules: ClassVar[Rules] = (rules.stages_connect, rules.patches_fit)
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
         max_length=64,

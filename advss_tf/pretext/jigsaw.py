@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput, one_of
-from advss_tf.pretext.labelled_puzzle import LabelledPuzzle
+from advss_tf.pretext.labelled import LabelledPuzzle
 from advss_tf.pretext.permutations import KINDS, checked_permutations, make_permutations
 from advss_tf.randomness import batch_balanced, batch_uniform, fold
 from advss_tf.training import Batch, Puzzle

@@ -21,7 +21,7 @@ import keras
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.pretext.labelled_puzzle import LabelledPuzzle
+from advss_tf.pretext.labelled import LabelledPuzzle
 from advss_tf.randomness import batch_balanced
 from advss_tf.training import Batch, Puzzle
 

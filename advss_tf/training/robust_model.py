@@ -123,7 +123,7 @@ class RobustModel(keras.Model):
     # What the verbs are written with ---------------------------------------------------------------------------------
 
     def encode(self, images: tf.Tensor, *, training: bool, stream: str = "adversarial") -> tf.Tensor:
-        """The features of images, `(batch, features)`.
+        """The features of images, or of what else `network` takes, `(batch, features)`.
 
         Args:
             images: `(batch, height, width, channels)` in [0, 1].
@@ -131,7 +131,12 @@ class RobustModel(keras.Model):
             stream: Which batch-norm branch is used, where the encoder has one of this name.
         """
         with self.stream(stream):
-            return encode(self.encoder, images, training=training)
+            return encode(self.network, images, training=training)
+
+    @property
+    def network(self) -> keras.Model:
+        """What `encode` calls and an attack prepares once: the encoder, or the part of it that a task goes through."""
+        return self.encoder
 
     def stream(self, name: str) -> contextlib.AbstractContextManager[None]:
         """The context in which branched batch norm uses the branch `name`; nothing for an encoder without it."""
@@ -181,7 +186,7 @@ class RobustModel(keras.Model):
         if attack is None:
             return AttackResult(puzzle.inputs, None, None)
         training = attack.batch_norm == "training"
-        with self.stream("adversarial"), hoisting(None if training else self.encoder), keras.StatelessScope():
+        with self.stream("adversarial"), hoisting(None if training else self.network), keras.StatelessScope():
             context = self.context(puzzle, training=training)
             return attack.run(lambda inputs: climb(inputs, puzzle, context, training=training), puzzle.inputs, seed)
 

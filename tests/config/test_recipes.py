@@ -18,8 +18,9 @@ def _load(name: str) -> Recipe:
 
 
 def test_the_recipes_are_found():
-    names = {"digits", "digits_jigsaw", "cifar10_small"} | {path.stem for path in PAPER}
-    assert {f"chen2020_{task}_{start}" for task in ("rotation", "jigsaw") for start in ("p2", "p3")} <= names
+    names = {"digits", "digits_jigsaw", "digits_selfie", "cifar10_small"} | {path.stem for path in PAPER}
+    tasks = ("rotation", "jigsaw", "selfie")
+    assert {f"chen2020_{task}_{start}" for task in tasks for start in ("p2", "p3")} <= names
     assert names <= {path.stem for path in CONFIGS}
 
 
@@ -69,10 +70,10 @@ def test_the_rest_of_chen_2020_is_that_of_the_reference_code(path):
     )
     assert (recipe.encoder.kind, recipe.encoder.width) == ("resnet50v2", 64)
     assert recipe.encoder.mean == (0.485, 0.456, 0.406) and recipe.encoder.std == (0.229, 0.224, 0.225)
-    sgd = recipe.pretrain.optimizer
-    decay = 5e-4 if path.stem == "chen2020_jigsaw_p2" else 3e-4
+    sgd, task = recipe.pretrain.optimizer, recipe.pretrain.task.kind
+    decay = {"selfie": 1e-4}.get(task, 5e-4 if path.stem == "chen2020_jigsaw_p2" else 3e-4)
     assert (sgd.learning_rate, sgd.weight_decay, sgd.decay) == (0.1, decay, "all")
-    assert (sgd.schedule.kind, sgd.schedule.final_learning_rate) == ("cosine", 1e-6)
+    assert (sgd.schedule.kind, sgd.schedule.final_learning_rate) == ("cosine", 1e-7 if task == "selfie" else 1e-6)
     assert recipe.pretrain.task.clean_weight == 0.5 and recipe.pretrain.batch_size == 128
     evaluate = recipe.evaluate
     assert (evaluate.epsilons, evaluate.num_steps, evaluate.step_size) == ((8 / 255,), (20,), 2 / 255)
@@ -91,3 +92,12 @@ def test_the_jigsaw_of_chen_2020_is_that_of_the_reference_code(start):
     task = _load(f"chen2020_jigsaw_{start}").pretrain.task
     assert (task.kind, task.grid, task.num_permutations, task.faithful) == ("jigsaw", 4, 30, True)
     assert (task.permutation_set, task.identity_share, task.balanced) == ("auto", None, None)  # as `faithful` says
+
+
+def test_selfie_is_the_reference_code_s_own_for_200_epochs_clean_and_attacked():
+    p2, p3 = _load("chen2020_selfie_p2").pretrain, _load("chen2020_selfie_p3").pretrain
+    assert (p2.epochs, p2.attack, p3.epochs) == (200, None, 200)
+    assert (p3.attack, p3.eval_attack.num_steps) == (_load("chen2020_selfie_p3").finetune.attack, 20)
+    for part in (p2, p3):
+        assert part.task.faithful and (part.task.grid, part.task.num_layers, part.task.num_heads) == (4, 12, 16)
+        assert part.optimizer.nesterov and part.optimizer.schedule.warmup_epochs == 0

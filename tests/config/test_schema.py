@@ -262,6 +262,26 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
             "pretrain.task.permutation_set: is not known (did you mean 'max_hamming'?).",
         ),
         ({"pretrain__task": {"kind": "rotation", "grid": 2}}, "pretrain.task.grid: unknown key"),
+        (
+            {"pretrain__task": {"kind": "selfie", "grid": 2, "num_masked": 4}},
+            "pretrain.task.num_masked: leaves no patch to see. Expected: below 4, the patches of grid=2. Received: num",
+        ),
+        (
+            {"pretrain__task": {"kind": "selfie", "num_masked": 1}},
+            "pretrain.task.num_masked: must be at least 2. Expected: an integer >= 2 or null. Received: num_masked=1.",
+        ),
+        (
+            {"pretrain__task": {"kind": "selfie", "grid": 3}},
+            "pretrain.task.grid: does not divide the images into whole patches. Expected: a divisor of both sides.",
+        ),
+        (
+            {"pretrain__task": {"kind": "selfie", "grid": 8}},
+            "pretrain.task.grid: makes patches too small for the patch network. Expected: patches of 2 pixels a side",
+        ),
+        (
+            {"pretrain__task": {"kind": "selfie", "boundary": "stage3"}},
+            "pretrain.task.grid: makes patches too small for the patch network. Expected: patches of 4 pixels a side",
+        ),
         ({"pretrain": None}, "finetune.start: has no pretraining to start from."),
         ({"pretrain": None, "finetune": None}, "pretrain: leaves nothing to do."),
     ],
@@ -281,6 +301,10 @@ def test_fields_that_do_not_go_together_give_one_line(changes, sentence):
         {"pretrain__attack__step_size": "8/255"},
         {"pretrain": None, "finetune__start": "scratch"},
         {"pretrain": None, "finetune__start": "encoder"},
+        {"pretrain__task": {"kind": "selfie"}},
+        {"pretrain__task": {"kind": "selfie", "grid": 8, "boundary": "stage1"}},
+        {"pretrain__task": {"kind": "selfie", "grid": 3}, "data__resize": [9, 12]},
+        {"pretrain__task": {"kind": "selfie", "grid": 7}, "data": {"kind": "tfds", "name": "cifar10"}},
         {"finetune__start": "./pretrain"},
         {"finetune": None},
         {

@@ -1,0 +1,156 @@
+"""What every pretext task keeps: replicas, precision, modes of the attack, branches, hand-off, saving, resuming."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.encoders import ENCODERS, build_encoder, load_encoder
+from advss_tf.pretext import TASKS
+from advss_tf.serving import export_encoder
+from advss_tf.training import SGD, Batch
+from advss_tf.training.callbacks import read_history
+from advss_tf.training.loop import Saving, train
+from advss_tf.training.strategy import get_strategy
+
+ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=2)
+# What makes a task small enough for these tests.
+OPTIONS = {"selfie": {"num_layers": 1, "num_heads": 2}}
+FORMS = [(kind, {}) for kind in sorted(TASKS)] + [(kind, {"faithful": True}) for kind in ("jigsaw", "selfie")]
+EACH_FORM = pytest.mark.parametrize(
+    ("kind", "form"), FORMS, ids=[kind + " faithful" * bool(form) for kind, form in FORMS]
+)
+
+
+def task(kind, encoder, *, optimizer=None, **options):
+    model = TASKS[kind](encoder, **{"attack": ATTACK, **OPTIONS.get(kind, {}), **options})
+    model.compile(optimizer=optimizer or SGD(0.05, momentum=0.9, weight_decay=1e-3))
+    return model
+
+
+def network_without_batch_norm():
+    def start(seed):
+        return keras.initializers.HeNormal(seed=seed)
+
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", kernel_initializer=start(1), name="stage1")(images)
+    x = keras.layers.Conv2D(4, 3, activation="relu", kernel_initializer=start(2), name="stage2")(x)
+    return keras.Model(images, keras.layers.Flatten()(x))
+
+
+@EACH_FORM
+def test_two_replicas_end_with_the_weights_of_one(kind, form, tiny_images):
+    """Same global batches, so only the order of additions differs: after six steps 1e-5 (weights are about 0.1)."""
+    data = tf.data.Dataset.from_tensor_slices(tiny_images).repeat(6).batch(8)
+
+    def trained(strategy):
+        with strategy.scope():
+            model = task(kind, network_without_batch_norm(), **form)
+        history = model.fit(data, epochs=1, verbose=0).history
+        return model.get_weights(), history, model.evaluate(data, verbose=0, return_dict=True)
+
+    one, two = trained(tf.distribute.get_strategy()), trained(get_strategy("mirrored"))
+    for ours, theirs in zip(one[0], two[0], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for ours, theirs in zip(one[1:], two[1:], strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@EACH_FORM
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_under_mixed_precision_losses_and_scores_are_float32(policy, kind, form, tiny_images):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = task(kind, build_encoder("resnet20", (8, 8, 3), width=2), **form)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.train_on_batch(tiny_images, return_dict=True)["loss"] > 0
+    assert model.predict(tiny_images, verbose=0).dtype == np.float32
+    puzzle = model.pose(Batch(tf.constant(tiny_images)), tf.constant([0, 1]))
+    assert {values.dtype for values in model.descend(puzzle.inputs, puzzle, training=True).values()} == {tf.float32}
+    assert all(np.isfinite(weights).all() for weights in model.get_weights())
+
+
+@EACH_FORM
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_an_attack_in_either_mode_moves_no_running_statistics(mode, kind, form, tiny_images):
+    """A step of zero length: what is left to move them are the clean and the attacked pass, each once."""
+    moved = []
+    for num_steps in (1, 4):
+        attack = ProjectedGradientDescent(Linf(0.0), num_steps=num_steps, step_size=0.0, batch_norm=mode)
+        model = task(kind, build_encoder("resnet20", (8, 8, 3), width=2), attack=attack, **form)
+        model.train_on_batch(tiny_images)
+        moved.append([v.numpy() for v in model.encoder.non_trainable_variables])
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@EACH_FORM
+@pytest.mark.parametrize("kind_of_encoder", sorted(ENCODERS))
+def test_every_encoder_with_and_without_branches_is_trained_and_handed_over(kind_of_encoder, kind, form, tmp_path):
+    images = np.random.default_rng(0).random((4, 16, 16, 3), dtype=np.float32)
+    small = {"depth": 10, "width": 1} if kind_of_encoder == "wide_resnet" else {"width": 2}
+    encoder = build_encoder(kind_of_encoder, (16, 16, 3), branches=("clean", "adversarial"), **small)
+    model = task(kind, encoder, attack=ProjectedGradientDescent(Linf(0.1), num_steps=1), **form)
+    logs = model.train_on_batch(images, return_dict=True)
+    assert np.isfinite(logs["loss"]) and logs["clean_loss"] > 0 and logs["adversarial_loss"] > 0
+    handed = load_encoder(export_encoder(model, tmp_path / "encoder", branch="adversarial"))
+    assert handed.output_shape == encoder.output_shape
+
+
+@EACH_FORM
+def test_saved_and_loaded_it_goes_on_the_same(kind, form, tiny_encoder, tiny_images, tmp_path):
+    model = task(kind, tiny_encoder, seed=3, **form)
+    model.fit(tiny_images, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for one in (model, loaded):
+        one.fit(tiny_images, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@EACH_FORM
+def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tmp_path):
+    def make_dataset(*, start_step, num_steps, **_):
+        return tf.data.Dataset.from_tensor_slices(tiny_images).batch(4).repeat().skip(start_step).take(num_steps)
+
+    def run(folder, stop_at):
+        moments = [stop_at]
+
+        def advance(done, logs, seconds_left):
+            if done in moments:
+                moments.clear()
+                raise KeyboardInterrupt
+
+        while True:
+            model = task(kind, build_encoder("resnet20", (8, 8, 3), width=2), **form)
+            try:
+                train(
+                    model, make_dataset, steps_per_epoch=2, epochs=3, batch_size=4, folder=folder,
+                    validation=tf.data.Dataset.from_tensor_slices(tiny_images).batch(8),
+                    monitor="val_robust_accuracy", saving=Saving(every_steps=1), say=lambda line: None, advance=advance,
+                )  # fmt: skip
+                return model
+            except KeyboardInterrupt:
+                continue
+
+    whole, cut = run(tmp_path / "whole", None), run(tmp_path / "cut", 3)
+    for one, other in zip(whole.get_weights(), cut.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [line["epoch"] for line in read_history(tmp_path / "cut" / "history.jsonl")] == [1, 2, 3]
+
+
+@EACH_FORM
+def test_what_it_says_of_itself_is_json(kind, form, tiny_encoder):
+    model = task(kind, tiny_encoder, **form)
+    if hasattr(model, "provenance"):
+        assert json.loads(json.dumps(model.provenance)) == model.provenance
+        assert 0 < model.chance < 1
