@@ -26,7 +26,7 @@ Solved = tuple[tf.Tensor, tf.Tensor]
 class MixedPuzzle(RobustModel):
     """A puzzle of one input, `images`, whose loss is `clean_weight · clean + (1 - clean_weight) · attacked`.
 
-    Subclasses define `pose` and `solve`, and set `chance`.
+    Subclasses define `pose`, `solve` and `chance`.
 
     Args:
         encoder: The Functional Keras model that is trained and kept, images -> features.
@@ -37,14 +37,9 @@ class MixedPuzzle(RobustModel):
         seed: The run's seed.
         name: The model's name.
 
-    Attributes:
-        chance: The accuracy of guessing, in (0, 1).
-
     Raises:
         InvalidInput: if `clean_weight` is out of range, or as `RobustModel`.
     """
-
-    chance: float
 
     def __init__(
         self,
@@ -73,6 +68,11 @@ class MixedPuzzle(RobustModel):
             name=name,
         )
         self.clean_weight = clean_weight
+
+    @property
+    def chance(self) -> float:
+        """The expected accuracy of guessing, in (0, 1)."""
+        raise TypeError(f"{type(self).__name__} does not say what guessing reaches: define `chance`.")
 
     def solve(self, images: tf.Tensor, puzzle: Puzzle, *, training: bool, stream: str) -> Solved:
         """The loss and the accuracy of the puzzle's answers at `images`: `(batch,)` float32 each."""

@@ -97,7 +97,6 @@ class Selfie(MixedPuzzle):
         Scores `(batch, num_masked, num_masked)` with the masks of an evaluation: place by patch, right on the diagonal.
 
     Attributes:
-        chance: `1 / num_masked`, the accuracy of guessing.
         patch_network: The trained part of the encoder, patches -> vectors; it shares the encoder's layers.
 
     Raises:
@@ -147,7 +146,7 @@ class Selfie(MixedPuzzle):
             encoder, clean_weight=clean_weight, attack=attack, eval_attack=eval_attack, seed=seed, name=name
         )
         self.boundary, self.grid, self.num_masked = boundary or default_boundary(encoder), grid, masked
-        self.faithful, self.chance = bool(faithful), 1.0 / masked
+        self.faithful = bool(faithful)
         for option, value in {**sizes, **quirks}.items():
             setattr(self, option, value)
         self._make_head()
@@ -187,6 +186,11 @@ class Selfie(MixedPuzzle):
         trained = {id(variable) for variable in self.patch_network.variables}
         untouched = {id(variable) for variable in self.encoder.variables} - trained
         return [variable for variable in super().trainable_variables if id(variable) not in untouched]
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing among the masked patches."""
+        return 1.0 / self.num_masked
 
     @property
     def provenance(self) -> dict[str, Any]:
