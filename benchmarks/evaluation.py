@@ -51,6 +51,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--memory-images", type=int, nargs="+", default=(1000, 4000, 16000), help="sizes of the streams"
     )
+    parser.add_argument("--norms", nargs="+", choices=("linf", "l2"), default=("linf", "l2"), help="for torchattacks")
     parser.add_argument("--onednn", choices=("default", "on", "off"), default="default", help="TensorFlow's kernels")
     parser.add_argument("--torch-python", help="the Python of an environment that has PyTorch and torchattacks")
     parser.add_argument("--out", default="runs/benchmarks", help="the folder of the JSON file")

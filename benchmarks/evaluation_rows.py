@@ -44,6 +44,7 @@ class EvaluationSettings(NamedTuple):
         batch: Images a batch of PGD.
         rounds: Rounds of a pair; a first call, and memory, get half of them.
         memory_images: How many images the streams hold whose memory is compared, ascending.
+        norms: In which torchattacks takes part.
         torch_python: The Python of an environment with PyTorch and torchattacks, or None.
     """
 
@@ -53,6 +54,7 @@ class EvaluationSettings(NamedTuple):
     batch: int = 64
     rounds: int = 5
     memory_images: tuple[int, ...] = (1000, 4000, 16000)
+    norms: tuple[str, ...] = tuple(DIGITS_RADII)
     torch_python: str | None = None
 
     def most(self, count: int | None) -> int | None:
@@ -63,13 +65,14 @@ class EvaluationSettings(NamedTuple):
 def pgd(settings: EvaluationSettings) -> Iterator[Row]:
     """Our compiled PGD beside foolbox's and ART's, from the same start, on the same images, in batches of one size."""
     subject = digits_resnet(settings.network).first(settings.most(192))
-    forms = pgd_forms(subject, num_steps=settings.num_steps, batch=settings.batch)
-    found = {label: form() for label, form in forms.items()}
-    tried = {label: [clocked(form)()] for label, form in forms.items()}
+    tried = _tried(subject, settings)
     rivals = {
-        peer: fastest(tried, [label for label in forms if label.startswith(peer)]) for peer in PEERS if peer in forms
+        peer: fastest(tried, [label for label in tried if label.startswith(peer)]) for peer in PEERS if peer in tried
     }
-    times = alternate({label: clocked(forms[label]) for label in ("ours", *rivals.values())}, rounds=settings.rounds)
+    forms = pgd_forms(subject, num_steps=settings.num_steps, batch=settings.batch)
+    forms = {label: forms[label] for label in ("ours", *rivals.values())}
+    found = {label: form() for label, form in forms.items()}
+    times = alternate({label: clocked(form) for label, form in forms.items()}, rounds=settings.rounds)
     for peer in PEERS:
         if peer not in rivals:
             note = f"{missing(peer)}; ours {_robust(found['ours'])}"
@@ -83,9 +86,10 @@ def pgd(settings: EvaluationSettings) -> Iterator[Row]:
             label,
             compare(times["ours"], times[label]),
             target=0.5,
-            note=f"{_same(found['ours'], found[label])}; {peer} as it is, once: {tried[peer][0].wall:.1f} s",
+            note=f"{_same(found['ours'], found[label])}; one batch, once: "
+            + ", ".join(f"{form} {once.wall:.2f} s" for form, (once,) in tried.items()),
             times={name: times[name] for name in ("ours", label)},
-            found={"tried once": {form: once.wall for form, (once,) in tried.items()}},
+            found={"one batch": {form: once.wall for form, (once,) in tried.items()}},
         )
 
 
@@ -102,16 +106,16 @@ def autoattack(settings: EvaluationSettings) -> Iterator[Row]:
         "ART's AutoAttack": art_autoattack(subject, epsilon=epsilon),
         "ART's PGD-50 with 10 starts": art_restarts(subject, epsilon=epsilon),
     }
-    seconds, right = {}, {"clean": right_on(subject, subject.images, epsilon=epsilon)}
+    taken, right = {}, {"clean": right_on(subject, subject.images, epsilon=epsilon)}
     for label, attacker in attackers.items():
-        attacked, seconds[label] = _once(attacker)
+        attacked, taken[label] = _once(attacker)
         right[label] = right_on(subject, attacked.images, epsilon=epsilon) & right["clean"]
     yield Row(
         "autoattack",
         settings.network,
         "ours",
         "ART's AutoAttack",
-        compare_figures([ours.total_seconds], [seconds["ART's AutoAttack"]]),
+        compare([ours.taken], [taken["ART's AutoAttack"]]),
         note=f"ours: {ours}",
         found=ours.plain(),
     )
@@ -123,9 +127,9 @@ def autoattack(settings: EvaluationSettings) -> Iterator[Row]:
         "robust under all of ART's",
         compare_figures([int(ours.verdicts.sum())], [int(np.logical_and.reduce(list(right.values())).sum())]),
         target=1.0,
-        note=", ".join(f"{label} {counts[label]} ({taken:.0f} s)" for label, taken in seconds.items()),
+        note=", ".join(f"{label} {counts[label]} ({seconds.wall:.0f} s)" for label, seconds in taken.items()),
         unit=f"of {len(subject.labels)}",
-        found={"robust": counts, "seconds": seconds},
+        found={"robust": counts, "taken": {label: seconds._asdict() for label, seconds in taken.items()}},
     )
 
 
@@ -136,15 +140,15 @@ def torchattacks(settings: EvaluationSettings) -> Iterator[Row]:
         yield Row("torchattacks", settings.network, "ours", "torchattacks", note=note)
         return
     subject = digits_cnn(settings.network).first(settings.most(None))
-    for norm, epsilon in DIGITS_RADII.items():
+    for norm in settings.norms:
         ours, theirs = our_autoattack(subject, norm), torch_autoattack(settings.torch_python, subject, norm)
         agreed = int(np.sum(ours.verdicts == theirs.verdicts))
         yield Row(
             "torchattacks",
             settings.network,
-            f"ours, {norm} {epsilon:g}",
+            f"ours, {norm} {DIGITS_RADII[norm]:g}",
             f"torchattacks {theirs.versions['torchattacks']}",
-            compare_figures([ours.total_seconds], [theirs.total_seconds]),
+            compare([ours.taken], [theirs.taken]),
             note=f"the same verdict on {agreed}; ours: {ours}; theirs: {theirs}",
             found={"ours": ours.plain(), "theirs": theirs.plain(), "same verdict": agreed},
         )
@@ -190,6 +194,14 @@ EVALUATION_ROWS: dict[str, Callable[[EvaluationSettings], Iterator[Row]]] = {
 }
 
 
+def _tried(subject: Subject, settings: EvaluationSettings) -> dict[str, list[Seconds]]:
+    """What each form of each contestant takes for one batch, after its first call."""
+    forms = pgd_forms(subject.first(settings.batch), num_steps=settings.num_steps, batch=settings.batch)
+    for form in forms.values():
+        form()
+    return {label: [clocked(form)()] for label, form in forms.items()}
+
+
 def _quick(subject: Subject, settings: EvaluationSettings) -> advss.Record:
     return advss.evaluate(
         subject.model,
@@ -200,10 +212,10 @@ def _quick(subject: Subject, settings: EvaluationSettings) -> advss.Record:
     )
 
 
-def _once(attacker: Attacker) -> tuple[Attacked, float]:
+def _once(attacker: Attacker) -> tuple[Attacked, Seconds]:
     found: list[Attacked] = []
     seconds = clocked(lambda: found.append(attacker()))()
-    return found[0], seconds.wall
+    return found[0], seconds
 
 
 def _robust(attacked: Attacked) -> str:
