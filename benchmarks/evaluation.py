@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     """Measures what the arguments ask for, and returns the path of the JSON file."""
     given = _arguments(arguments)
     before_tensorflow(given.onednn)
-    from benchmarks.evaluation_rows import EVALUATION_ROWS, EvaluationSettings
+    from benchmarks.evaluation_rows import EVALUATION_ROWS
+    from benchmarks.evaluation_settings import EvaluationSettings
 
     settings = EvaluationSettings(**{name: getattr(given, name) for name in EvaluationSettings._fields})
     peers = [package for module, package in PEER_PACKAGES.items() if importlib.util.find_spec(module)]

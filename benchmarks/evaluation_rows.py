@@ -10,87 +10,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 import advss_tf as advss
 from benchmarks.attacked_models import DIGITS_RADII, Subject, digits_cnn, digits_resnet
-from benchmarks.attackers import (
-    PEERS,
-    Attacked,
-    Attacker,
-    art_autoattack,
-    art_restarts,
-    installed,
-    missing,
-    pgd_forms,
-    right_on,
-)
+from benchmarks.attackers import Attacked, Attacker, art_autoattack, art_restarts, installed, missing, right_on
 from benchmarks.autoattacked import our_autoattack, torch_autoattack
 from benchmarks.contestants import STEP_SIZE
-from benchmarks.pairs import Seconds, alternate, clocked, compare, compare_figures, fastest
+from benchmarks.evaluation_pgd import pgd
+from benchmarks.evaluation_settings import EvaluationSettings
+from benchmarks.pairs import Seconds, clocked, compare, compare_figures
 from benchmarks.results import Row
 from benchmarks.workers import Worker
-
-
-class EvaluationSettings(NamedTuple):
-    """What the command was asked for.
-
-    Attributes:
-        network: "small", or "tiny", which is not trained and only shows that a row runs.
-        images: At most so many images in a row; default: what the row says.
-        num_steps: Steps of PGD.
-        batch: Images a batch of PGD.
-        rounds: Rounds of a pair; a first call, and memory, get half of them.
-        memory_images: How many images the streams hold whose memory is compared, ascending.
-        norms: In which torchattacks takes part.
-        torch_python: The Python of an environment with PyTorch and torchattacks, or None.
-    """
-
-    network: str = "small"
-    images: int | None = None
-    num_steps: int = 20
-    batch: int = 64
-    rounds: int = 5
-    memory_images: tuple[int, ...] = (1000, 4000, 16000)
-    norms: tuple[str, ...] = tuple(DIGITS_RADII)
-    torch_python: str | None = None
-
-    def most(self, count: int | None) -> int | None:
-        """How many images a row takes that would take `count`."""
-        return count if self.images is None else self.images
-
-
-def pgd(settings: EvaluationSettings) -> Iterator[Row]:
-    """Our compiled PGD beside foolbox's and ART's, from the same start, on the same images, in batches of one size."""
-    subject = digits_resnet(settings.network).first(settings.most(192))
-    tried = _tried(subject, settings)
-    rivals = {
-        peer: fastest(tried, [label for label in tried if label.startswith(peer)]) for peer in PEERS if peer in tried
-    }
-    forms = pgd_forms(subject, num_steps=settings.num_steps, batch=settings.batch)
-    forms = {label: forms[label] for label in ("ours", *rivals.values())}
-    found = {label: form() for label, form in forms.items()}
-    times = alternate({label: clocked(form) for label, form in forms.items()}, rounds=settings.rounds)
-    for peer in PEERS:
-        if peer not in rivals:
-            note = f"{missing(peer)}; ours {_robust(found['ours'])}"
-            yield Row("pgd", settings.network, "ours", peer, note=note, times={"ours": times["ours"]})
-            continue
-        label = rivals[peer]
-        yield Row(
-            "pgd",
-            settings.network,
-            "ours",
-            label,
-            compare(times["ours"], times[label]),
-            target=0.5,
-            note=f"{_same(found['ours'], found[label])}; one batch, once: "
-            + ", ".join(f"{form} {once.wall:.2f} s" for form, (once,) in tried.items()),
-            times={name: times[name] for name in ("ours", label)},
-            found={"one batch": {form: once.wall for form, (once,) in tried.items()}},
-        )
 
 
 def autoattack(settings: EvaluationSettings) -> Iterator[Row]:
@@ -194,14 +126,6 @@ EVALUATION_ROWS: dict[str, Callable[[EvaluationSettings], Iterator[Row]]] = {
 }
 
 
-def _tried(subject: Subject, settings: EvaluationSettings) -> dict[str, list[Seconds]]:
-    """What each form of each contestant takes for one batch, after its first call."""
-    forms = pgd_forms(subject.first(settings.batch), num_steps=settings.num_steps, batch=settings.batch)
-    for form in forms.values():
-        form()
-    return {label: [clocked(form)()] for label, form in forms.items()}
-
-
 def _quick(subject: Subject, settings: EvaluationSettings) -> advss.Record:
     return advss.evaluate(
         subject.model,
@@ -216,17 +140,6 @@ def _once(attacker: Attacker) -> tuple[Attacked, Seconds]:
     found: list[Attacked] = []
     seconds = clocked(lambda: found.append(attacker()))()
     return found[0], seconds
-
-
-def _robust(attacked: Attacked) -> str:
-    return f"{int(attacked.right.sum())} of {len(attacked.right)} robust"
-
-
-def _same(ours: Attacked, theirs: Attacked) -> str:
-    verdicts = int(np.sum(ours.right == theirs.right))
-    # The sign of a gradient that is all but 0 depends on rounding: such a pixel ends elsewhere.
-    pixels = float(np.mean(np.isclose(ours.images, theirs.images, atol=1e-5)))
-    return f"ours {_robust(ours)}, theirs {_robust(theirs)}, same verdict on {verdicts}, {pixels:.1%} of pixels alike"
 
 
 def _streamed(count: int) -> dict[str, float]:

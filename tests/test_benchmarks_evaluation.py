@@ -41,6 +41,7 @@ def test_every_row_runs_without_peers_and_table_and_figures_are_written(tmp_path
     assert rows["pgd", "foolbox"]["note"].startswith("foolbox is not installed: pip install foolbox; ours")
     assert len(rows["pgd", "ART"]["times"]["ours"]) == 1
     assert set(rows["autoattack", "ART"]["found"]["robust"]) == {"clean", "apgd-ce", "apgd-t", "fab-t", "square"}
+    assert len(rows["pgd", "1 passes with folded batch norm"]["times"]["ours, one batch"]) == 1
     assert rows["torchattacks", "torchattacks"]["note"].endswith("see --torch-python")
     assert rows["memory", "1,000 images"]["comparison"]["ratio"] == pytest.approx(0.1)
     assert rows["first", "second"]["comparison"]["rounds"] == 1
