@@ -57,7 +57,7 @@ def patch_network(encoder: keras.Model, *, boundary: str, grid: int) -> keras.Mo
     """The encoder's layers through `boundary` as a network of patches; layers and weights are the encoder's own.
 
     Args:
-        encoder: A Functional or Sequential model of images of one size, not itself called on patches before.
+        encoder: A Functional or Sequential model of images of one size.
         boundary: A stage or a layer of the encoder, see `encoders.layers_through`.
         grid: Patches along each side of an image.
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
-from advss_tf.encoders import ENCODERS, build_encoder, load_encoder
+from advss_tf.encoders import build_encoder, load_encoder, norm_branch
 from advss_tf.pretext import TASKS
 from advss_tf.serving import export_encoder
 from advss_tf.training import SGD, Batch
@@ -81,28 +81,28 @@ def test_under_mixed_precision_losses_and_scores_are_float32(policy, kind, form,
 @EACH_FORM
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_an_attack_in_either_mode_moves_no_running_statistics(mode, kind, form, tiny_images):
-    """A step of zero length: what is left to move them are the clean and the attacked pass, each once."""
+    """Steps too short to matter: what is left to move them are the clean and the attacked pass, each once."""
     moved = []
     for num_steps in (1, 4):
-        attack = ProjectedGradientDescent(Linf(0.0), num_steps=num_steps, step_size=0.0, batch_norm=mode)
+        attack = ProjectedGradientDescent(Linf(1e-7), num_steps=num_steps, batch_norm=mode)
         model = task(kind, build_encoder("resnet20", (8, 8, 3), width=2), attack=attack, **form)
         model.train_on_batch(tiny_images)
         moved.append([v.numpy() for v in model.encoder.non_trainable_variables])
     for one, other in zip(*moved, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @EACH_FORM
-@pytest.mark.parametrize("kind_of_encoder", sorted(ENCODERS))
-def test_every_encoder_with_and_without_branches_is_trained_and_handed_over(kind_of_encoder, kind, form, tmp_path):
-    images = np.random.default_rng(0).random((4, 16, 16, 3), dtype=np.float32)
-    small = {"depth": 10, "width": 1} if kind_of_encoder == "wide_resnet" else {"width": 2}
-    encoder = build_encoder(kind_of_encoder, (16, 16, 3), branches=("clean", "adversarial"), **small)
-    model = task(kind, encoder, attack=ProjectedGradientDescent(Linf(0.1), num_steps=1), **form)
-    logs = model.train_on_batch(images, return_dict=True)
-    assert np.isfinite(logs["loss"]) and logs["clean_loss"] > 0 and logs["adversarial_loss"] > 0
+def test_an_encoder_with_branches_is_trained_in_both_and_handed_over_with_one(kind, form, tiny_images, tmp_path):
+    encoder = build_encoder("resnet20", (8, 8, 3), width=2, branches=("clean", "adversarial"))
+    before = {variable.path: variable.numpy() for variable in encoder.variables}
+    model = task(kind, encoder, **form)
+    model.train_on_batch(tiny_images)
+    moved = {variable.path for variable in encoder.variables if (variable.numpy() != before[variable.path]).any()}
+    assert {f"stem_norm/{branch}/moving_mean" for branch in ("clean", "adversarial")} <= moved
     handed = load_encoder(export_encoder(model, tmp_path / "encoder", branch="adversarial"))
-    assert handed.output_shape == encoder.output_shape
+    with norm_branch("adversarial"):
+        np.testing.assert_allclose(handed(tiny_images), encoder(tiny_images), atol=1e-5)
 
 
 @EACH_FORM

@@ -182,7 +182,8 @@ def test_without_context_positions_the_pooling_sees_a_set(tiny_encoder, tiny_ima
     """Two patches that are seen change places: a set is the same, an image is not."""
     differences = {}
     for context_positions in (False, True):
-        model = selfie(tiny_encoder, context_positions=context_positions)
+        # Two layers: the token starts as zeros, so that the first takes the mean of what is seen.
+        model = selfie(tiny_encoder, context_positions=context_positions, num_layers=2)
         puzzle = posed(model, tiny_images)
         vectors = model.patch_vectors(tf.constant(tiny_images), training=False).numpy()
         swapped, (one, other) = vectors.copy(), puzzle.fixed["seen"].numpy().T[:2]
@@ -270,23 +271,23 @@ def test_saved_and_loaded_it_is_the_same_and_goes_on_the_same(tiny_encoder, tiny
 
 
 def test_it_learns_which_patch_belongs_where_beyond_chance_and_beyond_a_fresh_network():
-    """Images that brighten to the right: two of four patches are told apart at three seeds."""
-    rng = np.random.default_rng(0)
-    images = np.clip(np.linspace(0, 1, 8)[None, None, :, None] + 0.05 * rng.normal(size=(128, 8, 8, 1)), 0, 1)
-    images = images.astype(np.float32)
+    """Images redder to the right and greener below, so that a place tells its patch, at three seeds."""
+    rng, ramp = np.random.default_rng(0), np.linspace(0, 1, 8)
+    colours = np.stack(np.broadcast_arrays(ramp[None, :], ramp[:, None], 0.5), axis=-1)
+    images = np.clip(colours + 0.05 * rng.normal(size=(128, 8, 8, 3)), 0, 1).astype(np.float32)
     for seed in range(3):
-        pixels = keras.Input((8, 8, 1))
+        pixels = keras.Input((8, 8, 3))
         start = keras.initializers.HeNormal(seed=seed)
-        x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", kernel_initializer=start, name="stage1")(
+        x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", kernel_initializer=start, name="stage1")(
             pixels
         )
         encoder = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(x))
-        model = Selfie(encoder, boundary="stage1", grid=4, num_layers=1, num_heads=2, dropout=0.0, seed=seed)
+        model = Selfie(encoder, boundary="stage1", num_layers=1, num_heads=2, dropout=0.0, seed=seed)
         model.compile(optimizer=keras.optimizers.Adam(1e-2))
         fresh = model.evaluate(images, verbose=0, return_dict=True)["accuracy"]
-        model.fit(images, batch_size=32, epochs=10, verbose=0)
+        model.fit(images, batch_size=32, epochs=15, verbose=0)
         trained = model.evaluate(images, verbose=0, return_dict=True)["accuracy"]
-        assert fresh < 0.4 and trained > 0.5
+        assert fresh < 0.4 and trained > 0.7
 
 
 def test_what_is_impossible_is_refused(tiny_encoder):
