@@ -73,7 +73,7 @@ def test_the_patch_network_is_the_first_stages_on_each_patch(kind):
         with norm_branch(branch):
             np.testing.assert_allclose(network(patches), expected(patches), atol=1e-5)
             np.testing.assert_allclose(hoisted(network)(patches), expected(patches), atol=1e-5)
-            # Two formulas for the variance of as few as 16 numbers, 38 layers deep, where values reach 2.7.
+            # Two formulas for the variance of as few as 16 numbers, 40 layers deep, where values reach 2.7.
             np.testing.assert_allclose(fused(network)(patches), expected(patches, training=True), atol=5e-5)
 
 

@@ -287,7 +287,7 @@ def test_it_learns_which_patch_belongs_where_beyond_chance_and_beyond_a_fresh_ne
         fresh = model.evaluate(images, verbose=0, return_dict=True)["accuracy"]
         model.fit(images, batch_size=32, epochs=15, verbose=0)
         trained = model.evaluate(images, verbose=0, return_dict=True)["accuracy"]
-        assert fresh < 0.4 and trained > 0.6
+        assert fresh < 0.4 and trained > 0.7
 
 
 def test_what_is_impossible_is_refused(tiny_encoder):
