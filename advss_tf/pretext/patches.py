@@ -10,7 +10,7 @@ Synopsis:
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import tensorflow as tf
@@ -69,8 +69,7 @@ def patch_network(encoder: keras.Model, *, boundary: str, grid: int) -> keras.Mo
         InvalidInput: if the images have no fixed size, the grid does not divide it, the encoder has no such boundary,
             or the patches are too small for the layers.
     """
-    shape = patch_shape(encoder, grid=grid)
-    trunk = _trunk(encoder, boundary)
+    shape, trunk = patch_shape(encoder, grid=grid), _trunk(encoder, boundary)
     _refuse_small(trunk, shape[:2], boundary=boundary)
     patches = keras.Input(shape, name="patches", dtype=trunk.inputs[0].dtype)
     try:
@@ -123,14 +122,14 @@ def _trunk(encoder: keras.Model, boundary: str) -> keras.Model:
 
 def _refuse_small(trunk: keras.Model, sides: tuple[int, int], *, boundary: str) -> None:
     """Refuses a patch with fewer pixels a side than the trunk makes one of: padding alone would keep its map alive."""
-    maps = trunk.outputs[0].shape[1:3] if len(trunk.outputs[0].shape) == 4 else sides
-    for side, full, mapped in zip(sides, trunk.inputs[0].shape[1:3], maps, strict=True):
-        smallest = math.ceil(full / mapped)
-        if side < smallest and len(trunk.outputs[0].shape) == 4:
-            _refuse_patch(sides, f"sides of {smallest} pixels or more for the boundary {boundary!r}")
+    images, maps = trunk.inputs[0].shape, trunk.outputs[0].shape
+    if len(maps) == 4:
+        smallest = [math.ceil(image / mapped) for image, mapped in zip(images[1:3], maps[1:3], strict=True)]
+        if any(side < least for side, least in zip(sides, smallest, strict=True)):
+            _refuse_patch(sides, f"sides of {max(smallest)} pixels or more for the boundary {boundary!r}")
 
 
-def _refuse_patch(shape: tuple[int, ...], expected: str) -> None:
+def _refuse_patch(shape: tuple[int, ...], expected: str) -> NoReturn:
     raise InvalidInput(
         "The patches are too small for the patch network: take a coarser grid, larger images or an earlier boundary.",
         expected=expected,
