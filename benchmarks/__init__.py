@@ -7,5 +7,5 @@ Synopsis:
 
 `pairs` is how a ratio is measured, `workers` what runs in a process of its own, `results` what a row is and where it
 goes. Of the step, `contestants` is what runs and `rows` what is compared; of the evaluation, `attacked_models` is what
-is attacked, `attackers` and `autoattacked` who attacks it, and `evaluation_rows` what is compared.
+is attacked, `attackers` and `autoattacked` who attacks it, `evaluation_pgd` and `evaluation_rows` what is compared.
 """

@@ -18,6 +18,7 @@ import numpy as np
 import advss_tf as advss
 from advss_tf.evaluation.autoattack import VERSIONS
 from benchmarks.attacked_models import DIGITS_RADII, Subject, cnn_weights
+from benchmarks.pairs import Seconds, clocked
 from benchmarks.workers import Worker
 
 NAMES = VERSIONS["standard"]
@@ -32,6 +33,7 @@ class Outcome(NamedTuple):
         verdicts: `(n,)` bool, right cleanly and after all attacks.
         passes: Forward and backward passes of each attack, mean over all images; empty where nobody counted.
         versions: Of who attacked.
+        taken: What all of it took, from arrays to verdicts.
     """
 
     robust: dict[str, int]
@@ -39,33 +41,35 @@ class Outcome(NamedTuple):
     verdicts: np.ndarray
     passes: dict[str, tuple[float, float]]
     versions: dict[str, str]
-
-    @property
-    def total_seconds(self) -> float:
-        """What all attacks took together."""
-        return sum(self.seconds.values())
+    taken: Seconds
 
     def __str__(self) -> str:
         steps = (f"{name} {count}" for name, count in self.robust.items())
-        return f"robust of {len(self.verdicts)} after {', '.join(steps)} in {self.total_seconds:.1f} s"
+        return f"robust of {len(self.verdicts)} after {', '.join(steps)} in {self.taken.wall:.1f} s"
 
     def plain(self) -> dict[str, Any]:
         """The same as plain JSON data."""
-        return {**self._asdict(), "verdicts": self.verdicts.tolist()}
+        return {**self._asdict(), "verdicts": self.verdicts.tolist(), "taken": self.taken._asdict()}
 
 
 def our_autoattack(subject: Subject, norm: str) -> Outcome:
     """AutoAttack's standard version, through `evaluate`, at the radius of `DIGITS_RADII`."""
     # The suite begins with PGD; one step of it takes next to nothing, and its verdict is not AutoAttack's.
-    record = advss.evaluate(
-        subject.model,
-        (subject.images, subject.labels),
-        suite="full",
-        norm=norm,
-        epsilons=DIGITS_RADII[norm],
-        num_steps=1,
-        batch_size=len(subject.images),
+    records: list[advss.Record] = []
+    evaluated = clocked(
+        lambda: records.append(
+            advss.evaluate(
+                subject.model,
+                (subject.images, subject.labels),
+                suite="full",
+                norm=norm,
+                epsilons=DIGITS_RADII[norm],
+                num_steps=1,
+                batch_size=len(subject.images),
+            )
+        )
     )
+    taken, record = evaluated(), records[0]
     rows = {name: record.result(name) for name in NAMES}
     return Outcome(
         robust={"clean": record.result("clean").correct, **{name: row.correct for name, row in rows.items()}},
@@ -73,6 +77,7 @@ def our_autoattack(subject: Subject, norm: str) -> Outcome:
         verdicts=record.examples.outcome_robust,
         passes={name: (row.forward_passes, row.backward_passes) for name, row in rows.items()},
         versions=dict(record.versions),
+        taken=taken,
     )
 
 
@@ -85,4 +90,11 @@ def torch_autoattack(python: str, subject: Subject, norm: str) -> Outcome:
         command = [python, str(script), str(path), f"--norm={norm}", f"--epsilon={DIGITS_RADII[norm]}"]
         with Worker(command) as worker:
             facts = worker.facts
-    return Outcome(facts["robust"], facts["seconds"], np.array(facts["verdicts"]), {}, facts["versions"])
+    return Outcome(
+        robust=facts["robust"],
+        seconds=facts["seconds"],
+        verdicts=np.array(facts["verdicts"]),
+        passes={},
+        versions=facts["versions"],
+        taken=Seconds(**facts["taken"]),
+    )

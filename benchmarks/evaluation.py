@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     """Measures what the arguments ask for, and returns the path of the JSON file."""
     given = _arguments(arguments)
     before_tensorflow(given.onednn)
-    from benchmarks.evaluation_rows import EVALUATION_ROWS, EvaluationSettings
+    from benchmarks.evaluation_rows import EVALUATION_ROWS
+    from benchmarks.evaluation_settings import EvaluationSettings
 
     settings = EvaluationSettings(**{name: getattr(given, name) for name in EvaluationSettings._fields})
     peers = [package for module, package in PEER_PACKAGES.items() if importlib.util.find_spec(module)]
@@ -51,6 +52,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--memory-images", type=int, nargs="+", default=(1000, 4000, 16000), help="sizes of the streams"
     )
+    parser.add_argument("--norms", nargs="+", choices=("linf", "l2"), default=("linf", "l2"), help="for torchattacks")
     parser.add_argument("--onednn", choices=("default", "on", "off"), default="default", help="TensorFlow's kernels")
     parser.add_argument("--torch-python", help="the Python of an environment that has PyTorch and torchattacks")
     parser.add_argument("--out", default="runs/benchmarks", help="the folder of the JSON file")

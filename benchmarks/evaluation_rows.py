@@ -10,83 +10,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 import advss_tf as advss
 from benchmarks.attacked_models import DIGITS_RADII, Subject, digits_cnn, digits_resnet
-from benchmarks.attackers import (
-    PEERS,
-    Attacked,
-    Attacker,
-    art_autoattack,
-    art_restarts,
-    installed,
-    missing,
-    pgd_forms,
-    right_on,
-)
+from benchmarks.attackers import Attacked, Attacker, art_autoattack, art_restarts, installed, missing, right_on
 from benchmarks.autoattacked import our_autoattack, torch_autoattack
 from benchmarks.contestants import STEP_SIZE
-from benchmarks.pairs import Seconds, alternate, clocked, compare, compare_figures, fastest
+from benchmarks.evaluation_pgd import pgd
+from benchmarks.evaluation_settings import EvaluationSettings
+from benchmarks.pairs import Seconds, clocked, compare, compare_figures
 from benchmarks.results import Row
 from benchmarks.workers import Worker
-
-
-class EvaluationSettings(NamedTuple):
-    """What the command was asked for.
-
-    Attributes:
-        network: "small", or "tiny", which is not trained and only shows that a row runs.
-        images: At most so many images in a row; default: what the row says.
-        num_steps: Steps of PGD.
-        batch: Images a batch of PGD.
-        rounds: Rounds of a pair; a first call, and memory, get half of them.
-        memory_images: How many images the streams hold whose memory is compared, ascending.
-        torch_python: The Python of an environment with PyTorch and torchattacks, or None.
-    """
-
-    network: str = "small"
-    images: int | None = None
-    num_steps: int = 20
-    batch: int = 64
-    rounds: int = 5
-    memory_images: tuple[int, ...] = (1000, 4000, 16000)
-    torch_python: str | None = None
-
-    def most(self, count: int | None) -> int | None:
-        """How many images a row takes that would take `count`."""
-        return count if self.images is None else self.images
-
-
-def pgd(settings: EvaluationSettings) -> Iterator[Row]:
-    """Our compiled PGD beside foolbox's and ART's, from the same start, on the same images, in batches of one size."""
-    subject = digits_resnet(settings.network).first(settings.most(192))
-    forms = pgd_forms(subject, num_steps=settings.num_steps, batch=settings.batch)
-    found = {label: form() for label, form in forms.items()}
-    tried = {label: [clocked(form)()] for label, form in forms.items()}
-    rivals = {
-        peer: fastest(tried, [label for label in forms if label.startswith(peer)]) for peer in PEERS if peer in forms
-    }
-    times = alternate({label: clocked(forms[label]) for label in ("ours", *rivals.values())}, rounds=settings.rounds)
-    for peer in PEERS:
-        if peer not in rivals:
-            note = f"{missing(peer)}; ours {_robust(found['ours'])}"
-            yield Row("pgd", settings.network, "ours", peer, note=note, times={"ours": times["ours"]})
-            continue
-        label = rivals[peer]
-        yield Row(
-            "pgd",
-            settings.network,
-            "ours",
-            label,
-            compare(times["ours"], times[label]),
-            target=0.5,
-            note=f"{_same(found['ours'], found[label])}; {peer} as it is, once: {tried[peer][0].wall:.1f} s",
-            times={name: times[name] for name in ("ours", label)},
-            found={"tried once": {form: once.wall for form, (once,) in tried.items()}},
-        )
 
 
 def autoattack(settings: EvaluationSettings) -> Iterator[Row]:
@@ -102,16 +38,16 @@ def autoattack(settings: EvaluationSettings) -> Iterator[Row]:
         "ART's AutoAttack": art_autoattack(subject, epsilon=epsilon),
         "ART's PGD-50 with 10 starts": art_restarts(subject, epsilon=epsilon),
     }
-    seconds, right = {}, {"clean": right_on(subject, subject.images, epsilon=epsilon)}
+    taken, right = {}, {"clean": right_on(subject, subject.images, epsilon=epsilon)}
     for label, attacker in attackers.items():
-        attacked, seconds[label] = _once(attacker)
+        attacked, taken[label] = _once(attacker)
         right[label] = right_on(subject, attacked.images, epsilon=epsilon) & right["clean"]
     yield Row(
         "autoattack",
         settings.network,
         "ours",
         "ART's AutoAttack",
-        compare_figures([ours.total_seconds], [seconds["ART's AutoAttack"]]),
+        compare([ours.taken], [taken["ART's AutoAttack"]]),
         note=f"ours: {ours}",
         found=ours.plain(),
     )
@@ -123,9 +59,9 @@ def autoattack(settings: EvaluationSettings) -> Iterator[Row]:
         "robust under all of ART's",
         compare_figures([int(ours.verdicts.sum())], [int(np.logical_and.reduce(list(right.values())).sum())]),
         target=1.0,
-        note=", ".join(f"{label} {counts[label]} ({taken:.0f} s)" for label, taken in seconds.items()),
+        note=", ".join(f"{label} {counts[label]} ({seconds.wall:.0f} s)" for label, seconds in taken.items()),
         unit=f"of {len(subject.labels)}",
-        found={"robust": counts, "seconds": seconds},
+        found={"robust": counts, "taken": {label: seconds._asdict() for label, seconds in taken.items()}},
     )
 
 
@@ -136,15 +72,15 @@ def torchattacks(settings: EvaluationSettings) -> Iterator[Row]:
         yield Row("torchattacks", settings.network, "ours", "torchattacks", note=note)
         return
     subject = digits_cnn(settings.network).first(settings.most(None))
-    for norm, epsilon in DIGITS_RADII.items():
+    for norm in settings.norms:
         ours, theirs = our_autoattack(subject, norm), torch_autoattack(settings.torch_python, subject, norm)
         agreed = int(np.sum(ours.verdicts == theirs.verdicts))
         yield Row(
             "torchattacks",
             settings.network,
-            f"ours, {norm} {epsilon:g}",
+            f"ours, {norm} {DIGITS_RADII[norm]:g}",
             f"torchattacks {theirs.versions['torchattacks']}",
-            compare_figures([ours.total_seconds], [theirs.total_seconds]),
+            compare([ours.taken], [theirs.taken]),
             note=f"the same verdict on {agreed}; ours: {ours}; theirs: {theirs}",
             found={"ours": ours.plain(), "theirs": theirs.plain(), "same verdict": agreed},
         )
@@ -200,21 +136,10 @@ def _quick(subject: Subject, settings: EvaluationSettings) -> advss.Record:
     )
 
 
-def _once(attacker: Attacker) -> tuple[Attacked, float]:
+def _once(attacker: Attacker) -> tuple[Attacked, Seconds]:
     found: list[Attacked] = []
     seconds = clocked(lambda: found.append(attacker()))()
-    return found[0], seconds.wall
-
-
-def _robust(attacked: Attacked) -> str:
-    return f"{int(attacked.right.sum())} of {len(attacked.right)} robust"
-
-
-def _same(ours: Attacked, theirs: Attacked) -> str:
-    verdicts = int(np.sum(ours.right == theirs.right))
-    # The sign of a gradient that is all but 0 depends on rounding: such a pixel ends elsewhere.
-    pixels = float(np.mean(np.isclose(ours.images, theirs.images, atol=1e-5)))
-    return f"ours {_robust(ours)}, theirs {_robust(theirs)}, same verdict on {verdicts}, {pixels:.1%} of pixels alike"
+    return found[0], seconds
 
 
 def _streamed(count: int) -> dict[str, float]:

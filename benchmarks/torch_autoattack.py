@@ -88,6 +88,7 @@ def main() -> None:
     images = torch.tensor(arrays.pop("images")).permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor(arrays.pop("labels"))
     model = Convolutions(arrays).eval()
+    wall, cpu = time.perf_counter(), time.process_time()
     robust = model(images).argmax(1) == labels
     counts, seconds = {"clean": int(robust.sum())}, {}
     for name, attack in attacks(model, given.norm, given.epsilon).items():
@@ -96,8 +97,9 @@ def main() -> None:
             attacked = attack(images[rows], labels[rows])
         robust[rows] = still_right(model, attacked, images[rows], labels[rows], norm=given.norm, epsilon=given.epsilon)
         counts[name], seconds[name] = int(robust.sum()), time.perf_counter() - begun
+    taken = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     versions = {"torch": torch.__version__, "torchattacks": metadata.version("torchattacks")}
-    outcome = {"robust": counts, "seconds": seconds, "verdicts": robust.tolist(), "versions": versions}
+    outcome = {"robust": counts, "seconds": seconds, "verdicts": robust.tolist(), "taken": taken, "versions": versions}
     print(json.dumps(outcome), flush=True)
 
 
