@@ -11,7 +11,7 @@ Synopsis:
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -139,7 +139,7 @@ def _translated(error: ErrorDetails, place: _Place) -> Fault:
     return Fault(place.path, _sentence(error["type"], context, error["msg"]), _expected(place), received)
 
 
-def _not_known(path: str, value: Any, choices: list[str]) -> Fault:
+def _not_known(path: str, value: Any, choices: list[Any]) -> Fault:
     near = nearest(value, choices) if isinstance(value, str) else None
     hint = f" (did you mean {near!r}?)" if near else ""
     received = f"{path.rpartition('.')[2]}={show(value)}"
@@ -188,9 +188,18 @@ def _kinds(place: _Place) -> list[str]:
     return sorted(kind for kind in map(kind_of, sections) if kind)
 
 
-def _choices(place: _Place) -> list[str]:
-    schema = _json(place)
-    return sorted(schema["enum"]) if "enum" in schema else [schema["const"]]
+def _choices(place: _Place) -> list[Any]:
+    """The words, or numbers, that a field or an entry of its list may be."""
+    return sorted(_literals(_json(place)))
+
+
+def _literals(schema: dict[str, Any]) -> Iterator[Any]:
+    """Every literal of a JSON schema: its own, those of its forms (a field may be null as well) and of its entries."""
+    yield from schema.get("enum", ())
+    if "const" in schema:
+        yield schema["const"]
+    for part in (*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())):
+        yield from _literals(part)
 
 
 def _expected(place: _Place) -> str:

@@ -155,6 +155,7 @@ WRONG = [
     ("pretrain__attack__epsilon", 8, "is wider than the pixels. Expected: at most 1, as pixels lie in [0, 1]; 8 grey"),
     ("pretrain__attack__step_size", "9/255", "must not be larger than the ball. Expected: at most epsilon=8/255, or"),
     ("evaluate__step_size", 0.5, "must not be larger than the ball. Expected: at most epsilon=8/255, or null"),
+    ("evaluate__autoattack", "standart", "is not known (did you mean 'standard'?). Expected: one of ['plus', 'rand'"),
     ("evaluate__num_steps", [20, 20], "lists a value twice. Expected: each value once. Received: num_steps=[20, 20]."),
     ("pretrain__optimizer__schedule__final_learning_rate", 0.2, "must not be above `learning_rate`. Expected: at most"),
     ("pretrain__optimizer__schedule__warmup_epochs", 10, "must be shorter than the stage. Expected: below epochs=10."),
@@ -224,6 +225,18 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
         (
             {"evaluate__epsilons": [0], "evaluate__step_size": 0.1},
             "evaluate.step_size: must not be larger than the ball.",
+        ),
+        (
+            {"evaluate__unforeseen": ["fogg"]},
+            "evaluate.unforeseen[0]: is not known (did you mean 'fog'?). Expected: one of ['elastic', 'fog', 'gabor'",
+        ),
+        (
+            {"evaluate__corruptions": {"severities": [9]}},
+            "evaluate.corruptions.severities[0]: is not known. Expected: one of [1, 2, 3, 4, 5]. Received: severities",
+        ),
+        (
+            {"evaluate__unseen": {"norm": "linf", "epsilons": [0.1]}},
+            "evaluate.unseen.norm: is the norm that is evaluated anyway. Expected: unseen.norm: l2",
         ),
         ({"finetune__how": "standard"}, "finetune.attack: must be null when `how` is standard."),
         (
