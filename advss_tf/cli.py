@@ -185,11 +185,12 @@ def _evaluate(args: argparse.Namespace) -> int:
         from advss_tf import finetune, pretext  # noqa: F401 - registers the classes that a .keras file may name
         from advss_tf.data import load_data
         from advss_tf.evaluation import Record, load_model_for_evaluation
-        from advss_tf.training.strategy import get_strategy
+        from advss_tf.training.strategy import local_strategy
     from advss_tf.screen import Screen
 
+    _check_suite(args)
     screen = Screen()
-    strategy = get_strategy("auto")
+    strategy = local_strategy()
     with strategy.scope():
         model, _ = load_model_for_evaluation(args.model)
     data = load_data(args.data, seed=args.seed, **({"data_dir": args.data_dir} if args.data_dir else {}))
@@ -210,6 +211,24 @@ def _evaluate(args: argparse.Namespace) -> int:
         screen.say(str(record))
     screen.say(f"Record: {args.out}")
     return 0
+
+
+def _check_suite(args: argparse.Namespace) -> None:
+    """Refuses a suite that is not known, and flags that the suite would not heed."""
+    from advss_tf.errors import one_of
+    from advss_tf.evaluation.attempts import SUITES
+
+    one_of("suite", args.suite, (*SUITES, "corruptions", "unforeseen"))
+    corruptions, attacks = ("baseline", "published", "frost"), ("source", "save_attacked")
+    heeded = {"corruptions": corruptions, "unforeseen": ()}.get(args.suite, attacks)
+    for flag in (*corruptions, *attacks):
+        if getattr(args, flag) and flag not in heeded:
+            where = "corruptions" if flag in corruptions else "|".join(SUITES)
+            raise InvalidInput(
+                f"`--{flag}` means nothing to this suite.",
+                expected=f"--suite={where}, or no --{flag}",
+                received=f"--suite={args.suite}",
+            )
 
 
 def _suite(args: argparse.Namespace, *, strategy: Any, side: int, say: Callable[[str], None]) -> Callable[..., Any]:

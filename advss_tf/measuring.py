@@ -82,7 +82,7 @@ def _wanted(
                 # Its unit is that of one norm.
                 step_size=part.step_size if norm == part.norm else None,
                 num_restarts=part.num_restarts,
-                strategy=strategy if isinstance(strategy, tf.distribute.MirroredStrategy) else None,
+                strategy=strategy,
                 announce=lambda estimate: say(f"evaluate, at most:\n{estimate}"),
                 **options,
             )

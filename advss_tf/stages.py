@@ -27,7 +27,7 @@ from advss_tf.screen import Screen
 from advss_tf.serving import export_classifier, export_encoder, verify_export
 from advss_tf.training.callbacks import read_history
 from advss_tf.training.loop import Saving, Trained, train
-from advss_tf.training.strategy import is_chief
+from advss_tf.training.strategy import get_strategy, is_chief
 from advss_tf.workdir import Workdir
 
 
@@ -79,9 +79,12 @@ def finetune(here: Run) -> dict[str, Any]:
 def evaluate_stage(here: Run) -> dict[str, Any]:
     """Measures the classifier on the test split: the only stage that reads it."""
     path = _needed(here, here.workdir.classifier, "finetune")
-    with here.strategy.scope():
+    # One worker of a cluster evaluates, and its strategy would wait for the others.
+    mirrored = isinstance(here.strategy, tf.distribute.MirroredStrategy)
+    strategy = here.strategy if mirrored else get_strategy("single")
+    with strategy.scope():
         model, _ = load_model_for_evaluation(path)
-    written = measure(model, here.recipe, here.workdir, here.data, strategy=here.strategy, say=here.screen.say)
+    written = measure(model, here.recipe, here.workdir, here.data, strategy=strategy, say=here.screen.say)
     return {"records": [str(file.relative_to(here.workdir.root)) for file in written]}
 
 

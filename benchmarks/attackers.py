@@ -5,7 +5,7 @@ Synopsis:
     forms = pgd_forms(subject, num_steps=20, batch=64)          # {"ours": …, "foolbox": …, "ART, tf.function": …}
     attacked = forms["ours"]()                                  # Attacked(images, right)
 
-Each peer is given the model as it is and wrapped in `tf.function`, and counts in the faster form. Who is not installed
+Each peer is given the model as it is, as its documentation does it, and wrapped in `tf.function`. Who is not installed
 is left out. From arrays of clean images to arrays of attacked images and whether the model is still right on each:
 that is what a call does, for every one of them.
 """

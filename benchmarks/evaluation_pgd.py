@@ -16,27 +16,24 @@ from benchmarks.attacked_models import Subject, digits_resnet
 from benchmarks.attackers import PEERS, Attacked, missing, pgd_forms
 from benchmarks.contestants import NETWORKS, input_gradients
 from benchmarks.evaluation_settings import EvaluationSettings
-from benchmarks.pairs import Seconds, alternate, clocked, compare, fastest
+from benchmarks.pairs import alternate, clocked, compare
 from benchmarks.results import Row
 
 
 def pgd(settings: EvaluationSettings) -> Iterator[Row]:
-    """Our compiled PGD beside foolbox's and ART's, from the same start, on the same images, in batches of one size."""
+    """Our compiled PGD beside foolbox's and ART's, from the same start, on the same images, in batches of one size.
+
+    Each peer has two rows: given the model as its documentation does it, and wrapped in `tf.function`.
+    """
     subject = digits_resnet(settings.network).first(settings.most(192))
-    tried = _tried(subject, settings)
-    rivals = {
-        peer: fastest(tried, [label for label in tried if label.startswith(peer)]) for peer in PEERS if peer in tried
-    }
     forms = pgd_forms(subject, num_steps=settings.num_steps, batch=settings.batch)
-    forms = {label: forms[label] for label in ("ours", *rivals.values())}
     found = {label: form() for label, form in forms.items()}
     times = alternate({label: clocked(form) for label, form in forms.items()}, rounds=settings.rounds)
     for peer in PEERS:
-        if peer not in rivals:
+        if peer not in forms:
             note = f"{missing(peer)}; ours {_robust(found['ours'])}"
             yield Row("pgd", settings.network, "ours", peer, note=note, times={"ours": times["ours"]})
-            continue
-        label = rivals[peer]
+    for label in list(forms)[1:]:
         yield Row(
             "pgd",
             settings.network,
@@ -44,10 +41,8 @@ def pgd(settings: EvaluationSettings) -> Iterator[Row]:
             label,
             compare(times["ours"], times[label]),
             target=0.5,
-            note=f"{_same(found['ours'], found[label])}; one batch, once: "
-            + ", ".join(f"{form} {once.wall:.2f} s" for form, (once,) in tried.items()),
+            note=_same(found["ours"], found[label]),
             times={name: times[name] for name in ("ours", label)},
-            found={"one batch": {form: once.wall for form, (once,) in tried.items()}},
         )
     yield _beside_its_passes(subject.first(settings.batch), settings)
 
@@ -63,14 +58,6 @@ def _beside_its_passes(subject: Subject, settings: EvaluationSettings) -> Row:
         contestant()
     times = alternate({label: clocked(each) for label, each in contestants.items()}, rounds=settings.rounds)
     return Row("pgd", settings.network, *labels, compare(*times.values()), times=times)
-
-
-def _tried(subject: Subject, settings: EvaluationSettings) -> dict[str, list[Seconds]]:
-    """What each form of each contestant takes for one batch, after its first call."""
-    forms = pgd_forms(subject.first(settings.batch), num_steps=settings.num_steps, batch=settings.batch)
-    for form in forms.values():
-        form()
-    return {label: [clocked(form)()] for label, form in forms.items()}
 
 
 def _robust(attacked: Attacked) -> str:

@@ -58,8 +58,9 @@ class Attack:
 
     norms: ClassVar[Collection[str] | None] = None
     run: Callable[..., Any]
+    threat: Threat
 
-    def __init__(self, threat: Threat) -> None:
+    def __init__(self, threat: Any) -> None:
         if self.norms is not None:
             one_of("norm", getattr(threat, "norm", repr(threat)), self.norms)
         self.threat = threat
@@ -79,16 +80,18 @@ class Attack:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain data: `{"threat": {"norm", "epsilon"}, "num_steps": …}`."""
-        names = [name for name in inspect.signature(type(self)).parameters if name != "threat"]
-        return {"threat": self.threat.get_config(), **{name: getattr(self, name) for name in names}}
+        config = self._arguments()
+        return config | ({"threat": self.threat.get_config()} if "threat" in config else {})
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(**config | {"threat": get_threat(**config["threat"])})
+        return cls(**config | ({"threat": get_threat(**config["threat"])} if "threat" in config else {}))
 
     def __repr__(self) -> str:
-        config = self.get_config() | {"threat": self.threat}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in config.items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._arguments().items())})"
+
+    def _arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def _radius(self, epsilon: Any) -> tf.Tensor:
         """The radius of a call, shaped so that it multiplies a batch of images: `()` or `(batch, 1, 1, 1)`."""

@@ -19,8 +19,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.encoders.graph import graph_of, in_mode, nodes_of, run
-from advss_tf.encoders.normalization import current_branch, norm_branch, plain_norm
+from advss_tf.encoders.graph import Step, evaluator, graph_of, in_mode, nodes_of
+from advss_tf.encoders.normalization import in_current_branch, plain_norm
 
 # What TensorFlow's operation computes in; float64 is left to Keras.
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -33,25 +33,13 @@ def fused(encoder: keras.Model) -> Callable[[Any], Any]:
         encoder: A Functional or Sequential model with one input; any other is called as it is.
 
     Returns:
-        A function from the model's input to its output, in the batch-norm branch that is chosen when it is called.
+        A function from the model's input to its output, in the batch-norm branch that is chosen at *this* call.
     """
-    branch, evaluate = current_branch(), _evaluator(encoder)
-
-    # Without this, AutoGraph would rewrite the loop over the layers at each tracing, to no purpose.
-    @tf.autograph.experimental.do_not_convert
-    def features_of(images: Any) -> Any:
-        with norm_branch(branch):
-            return evaluate(images)
-
-    return features_of
+    return in_current_branch(evaluator(encoder, _steps, training=True))
 
 
-def _evaluator(model: keras.Model) -> Callable[[Any], Any]:
-    graph = graph_of(model)
-    if graph is None:
-        return lambda images: model(images, training=True)
-    steps = [(node, _fused_operation(node.operation)) for node in nodes_of(graph)]
-    return lambda images: run(graph, steps, images)
+def _steps(graph: keras.Model) -> list[Step]:
+    return [(node, _fused_operation(node.operation)) for node in nodes_of(graph)]
 
 
 def _fused_operation(operation: Any) -> Callable[..., Any]:
@@ -59,7 +47,7 @@ def _fused_operation(operation: Any) -> Callable[..., Any]:
     if norm is not None and _fuses(norm):
         return lambda x, **_: batch_norm(norm, x)
     if norm is None and graph_of(operation) is not None:
-        evaluate = _evaluator(operation)
+        evaluate = evaluator(operation, _steps, training=True)
         return lambda x, **_: evaluate(x)
     return in_mode(operation, training=True)
 

@@ -5,6 +5,7 @@ Synopsis:
     graph = graph_of(encoder)                            # None if a call of the model is more than its layers
     steps = [(node, node.operation) for node in nodes_of(graph)]
     features = run(graph, steps, images)                 # what encoder(images) computes
+    features = evaluator(encoder, steps_of, training=False)(images)      # with the list that steps_of(graph) gives
 
 Whoever replaces an operation by a faster one of the same result does it in the list.
 """
@@ -49,6 +50,18 @@ def run(graph: keras.Model, steps: Sequence[Step], images: Any) -> Any:
         outputs = keras.tree.flatten(operation(*args, **kwargs))
         values.update((id(symbol), value) for symbol, value in zip(node.outputs, outputs, strict=True))
     return keras.tree.map_structure(lambda symbol: values[id(symbol)], graph.output)
+
+
+def evaluator(model: Any, steps_of: Callable[[keras.Model], Sequence[Step]], *, training: bool) -> Callable[[Any], Any]:
+    """The function `images -> model(images, training=training)` by the steps that `steps_of` makes of its graph, once.
+
+    A model without a graph is called as it is.
+    """
+    graph = graph_of(model)
+    if graph is None:
+        return lambda images: model(images, training=training)
+    steps = steps_of(graph)
+    return lambda images: run(graph, steps, images)
 
 
 def in_mode(operation: Any, *, training: bool) -> Callable[..., Any]:

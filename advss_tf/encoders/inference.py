@@ -21,8 +21,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.encoders.graph import Step, graph_of, in_mode, nodes_of, run
-from advss_tf.encoders.normalization import current_branch, norm_branch, plain_norm
+from advss_tf.encoders.graph import Step, evaluator, graph_of, in_mode, nodes_of
+from advss_tf.encoders.normalization import in_current_branch, plain_norm
 
 # The batch norms of a model as vectors, scale and offset, by the `id` of the layer.
 Folded: TypeAlias = dict[int, tuple[tf.Tensor, tf.Tensor]]
@@ -44,23 +44,7 @@ def hoisted(encoder: keras.Model) -> Callable[[Any], Any]:
     Returns:
         A function from the model's input to its output.
     """
-    branch, evaluate = current_branch(), _evaluator(encoder)
-
-    # Without this, AutoGraph would rewrite the loop over the layers at each tracing, to no purpose.
-    @tf.autograph.experimental.do_not_convert
-    def features_of(images: Any) -> Any:
-        with norm_branch(branch):
-            return evaluate(images)
-
-    return features_of
-
-
-def _evaluator(model: keras.Model) -> Callable[[Any], Any]:
-    graph = graph_of(model)
-    if graph is None:
-        return lambda images: model(images, training=False)
-    steps = _steps(graph)
-    return lambda images: run(graph, steps, images)
+    return in_current_branch(evaluator(encoder, _steps, training=False))
 
 
 def _steps(graph: keras.Model) -> list[Step]:
@@ -102,7 +86,7 @@ def _hoisted_operation(operation: Any, folded: Folded) -> Callable[..., Any]:
     if _is_convolution(operation):
         return _convolution(operation, None, folded)
     if graph_of(operation) is not None:
-        evaluate = _evaluator(operation)
+        evaluate = evaluator(operation, _steps, training=False)
         return lambda x, **_: evaluate(x)
     return in_mode(operation, training=False)
 

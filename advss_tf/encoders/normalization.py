@@ -15,11 +15,12 @@ Clean and adversarial images have different activation statistics, and one set o
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 
@@ -49,6 +50,19 @@ def norm_branch(name: str | None) -> Iterator[None]:
 def current_branch() -> str | None:
     """The branch that the innermost `norm_branch` names, or None outside of all (each layer's first branch)."""
     return _BRANCH.get()
+
+
+def in_current_branch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same function, called in the branch that is chosen now, wherever it is called."""
+    branch = current_branch()
+
+    # AutoGraph would rewrite whatever loops the function has in Python at each tracing, to no purpose.
+    @tf.autograph.experimental.do_not_convert
+    def bound(inputs: Any) -> Any:
+        with norm_branch(branch):
+            return function(inputs)
+
+    return bound
 
 
 @keras.saving.register_keras_serializable(package="advss_tf")

@@ -157,6 +157,13 @@ def _named(attacks: Any) -> dict[str, Any]:
                 "not named 'clean', 'worst' or 'autoattack'",
                 received=f"{name}={attack!r}",
             )
+        if attack.threat.norm not in THREAT_NAMES:
+            raise InvalidInput(
+                f"{name!r} attacks in no ball of pixels.",
+                expected=f"an attack whose threat has a norm of {sorted(THREAT_NAMES)}; unforeseen attacks go to "
+                "`evaluate_unforeseen`",
+                received=f"norm={attack.threat.norm!r}",
+            )
     if not named:
         raise InvalidInput("There is no attack to run.", expected="at least one attack", received="attacks=[]")
     return named

@@ -26,11 +26,11 @@ from advss_tf.errors import InvalidInput, one_of
 from advss_tf.evaluation.attacked import AttackedImages
 from advss_tf.evaluation.attempts import Plan, plan_attempts
 from advss_tf.evaluation.autoattack import VERSIONS, autoattack
-from advss_tf.evaluation.batches import Batches
+from advss_tf.evaluation.batches import Batch, Batches
 from advss_tf.evaluation.cost import Estimate, estimate
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
-from advss_tf.evaluation.partial import Partial
+from advss_tf.evaluation.partial import Partial, go_through
 from advss_tf.evaluation.records.record import Record
 from advss_tf.evaluation.run import Progress, Run
 from advss_tf.evaluation.summary import make_record
@@ -129,21 +129,27 @@ def evaluate(
         threat = get_threat(plan.norm, plan.headline)
         attempts = autoattack(autoattack_version, threat, num_classes=classifier.num_classes)
         plan = plan.with_autoattack(autoattack_version, attempts)
+    source_name = None if source is None else architecture_of(source) or "another model"
+    kept = saved = None
+    if partial is not None:
+        description = _described(plan, batches, seed) | {"source": source_name}
+        kept = Partial(partial, description, logits=classifier(look.images[:8]).numpy())
+    if save_attacked is not None:
+        saved = AttackedImages(save_attacked, goes_on=kept is not None and kept.load(0) is not None)
     flags = model_flags(attacker, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
     if announce is not None:
         announce(estimate(plan, attacker, batches))
     run = Run(
         plan, classifier, batches, seed=seed, progress=progress, started=started, source=attacker, strategy=strategy
     )
-    source_name = None if source is None else architecture_of(source) or "another model"
-    kept = None
-    if partial is not None:
-        description = _described(plan, batches, seed) | {"source": source_name}
-        kept = Partial(partial, description, logits=classifier(look.images[:8]).numpy())
-    saved = None
-    if save_attacked is not None:
-        saved = AttackedImages(save_attacked, goes_on=kept is not None and kept.load(0) is not None)
-    _attack_batches(run, batches, kept, saved)
+
+    def attack(number: int, batch: Batch) -> dict[str, np.ndarray]:
+        left = run.attack_batch(number, batch)
+        if saved:
+            saved.save(number, run.tally.attacked())
+        return left
+
+    go_through(batches, kept, restore=run.restore, evaluate=attack)
     record = make_record(
         plan,
         batches,
@@ -161,19 +167,6 @@ def evaluate(
     if kept:
         kept.remove()
     return record
-
-
-def _attack_batches(run: Run, batches: Batches, kept: Partial | None, saved: AttackedImages | None) -> None:
-    for number, batch in enumerate(batches):
-        finished = kept.load(number) if kept else None
-        if finished is not None:
-            run.restore(batch, finished)
-            continue
-        run.attack_batch(number, batch)
-        if saved:
-            saved.save(number, run.tally.attacked())
-        if kept:
-            kept.save(number, run.last())
 
 
 def _checked_source(source: Callable[..., Any], classifier: Classifier, images: np.ndarray) -> Classifier:

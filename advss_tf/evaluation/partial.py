@@ -5,7 +5,8 @@ Synopsis:
     partial = Partial("record.partial", {"suite": "full", "seed": 0}, logits=logits)
     arrays = partial.load(3)               # what batch 3 left, or None
     partial.save(3, arrays)                # whole or not at all
-    partial.remove()                       # once the record is written
+    partial.remove()                       # once the record is made
+    go_through(batches, partial, restore=run.restore, evaluate=run.attack_batch)    # what is left of all
 
 A folder that holds another evaluation's batches, or another model's, is refused.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,31 @@ class Partial:
                 expected="the same evaluation, or a folder of its own",
                 received=f"other {', '.join(sorted(differ))}",
             )
+
+
+def go_through(
+    units: Iterable[Any],
+    partial: Partial | None,
+    *,
+    restore: Callable[[Any, dict[str, np.ndarray]], None],
+    evaluate: Callable[[int, Any], dict[str, np.ndarray]],
+) -> None:
+    """Evaluates unit after unit; what was finished before is restored instead, what is finished now is kept.
+
+    Args:
+        units: Batches, or whatever is finished at once.
+        partial: What was finished before; None keeps nothing.
+        restore: Called with a unit and the arrays that it left.
+        evaluate: Called with a unit's number and the unit; returns what `restore` needs.
+    """
+    for number, unit in enumerate(units):
+        finished = partial.load(number) if partial else None
+        if finished is not None:
+            restore(unit, finished)
+            continue
+        arrays = evaluate(number, unit)
+        if partial:
+            partial.save(number, arrays)
 
 
 def _name(number: int) -> str:

@@ -102,8 +102,8 @@ class Run:
         ]
         self._predict = tf.function(lambda images: _prediction(classifier(images)))
 
-    def attack_batch(self, number: int, batch: Batch) -> None:
-        """Puts one batch to everything in the plan."""
+    def attack_batch(self, number: int, batch: Batch) -> dict[str, np.ndarray]:
+        """Puts one batch to everything in the plan; returns what `restore` needs instead."""
         begun = time.perf_counter()
         predictions, confidences = (part.numpy() for part in self._predict(tf.constant(batch.images)))
         if np.any(predictions < 0):
@@ -119,20 +119,20 @@ class Run:
             self._attack(compiled, batch, first=self._images)
         self._images += batch.num_real
         self.tally.end()
+        return self._last()
 
     @property
     def seconds(self) -> float:
         """Of this process, and of those before it that were killed."""
         return self._before + time.perf_counter() - self._started
 
-    def last(self) -> dict[str, np.ndarray]:
-        """What is to be kept of the batch that was attacked last."""
+    def _last(self) -> dict[str, np.ndarray]:
         keys = [(CLEAN, 0.0), *((a.name, eps) for a in self._plan.attempts for eps in self._plan.epsilons)]
         costs = np.array([astuple(self._cost(*key)) for key in keys])
         return {**self.tally.last(), "costs": costs, "seconds": np.array(self.seconds)}
 
     def restore(self, batch: Batch, arrays: dict[str, np.ndarray]) -> None:
-        """Takes a batch for attacked that was kept by `last`."""
+        """Takes a batch for attacked that left `arrays`."""
         keys = [(CLEAN, 0.0), *((a.name, eps) for a in self._plan.attempts for eps in self._plan.epsilons)]
         self.costs = {key: Cost(*map(float, row)) for key, row in zip(keys, arrays["costs"], strict=True)}
         self._before = float(arrays["seconds"])

@@ -51,6 +51,14 @@ def get_strategy(kind: str = "auto") -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+def local_strategy() -> tf.distribute.Strategy:
+    """All GPUs of this machine if there are several, else one device; a cluster in `TF_CONFIG` is left alone.
+
+    For what one process does by itself, such as an evaluation: a cluster's strategy would wait for the other workers.
+    """
+    return get_strategy("mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "single")
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run's files: the only one, or the first worker of a cluster."""
     resolver = strategy.cluster_resolver

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from advss_tf.encoders import build_encoder
-from advss_tf.encoders.graph import graph_of, in_mode, nodes_of, run
+from advss_tf.encoders.graph import evaluator, graph_of, in_mode, nodes_of, run
 
 IMAGES = np.random.default_rng(0).random((2, 8, 8, 3), dtype=np.float32)
 
@@ -24,6 +24,20 @@ def test_an_operation_can_be_replaced():
         (node, (lambda x: -x) if "rescaling" in node.operation.name else node.operation) for node in nodes_of(model)
     ]
     np.testing.assert_array_equal(run(model, steps, IMAGES), np.zeros_like(IMAGES))
+
+
+def test_an_evaluator_makes_its_steps_once_and_calls_what_has_no_graph():
+    asked = []
+
+    def steps_of(graph):
+        asked.append(graph)
+        return [(node, lambda x: x + 1.0) for node in nodes_of(graph)]
+
+    source = keras.Input((8, 8, 3))
+    evaluate = evaluator(keras.Model(source, keras.layers.ReLU()(source)), steps_of, training=False)
+    np.testing.assert_array_equal([evaluate(IMAGES), evaluate(IMAGES)], [IMAGES + 1.0] * 2)
+    assert len(asked) == 1
+    np.testing.assert_array_equal(evaluator(lambda x, training: x * training, steps_of, training=True)(IMAGES), IMAGES)
 
 
 def test_only_what_is_nothing_but_its_layers_has_a_graph():

@@ -17,6 +17,7 @@ from advss_tf.encoders import (
     single_branch,
     wide_resnet,
 )
+from advss_tf.encoders.normalization import in_current_branch
 from advss_tf.errors import InvalidInput
 
 
@@ -63,6 +64,13 @@ def test_contexts_nest_and_are_restored_by_errors_too(layer):
         with norm_branch(None):
             assert factor_of(layer) == 1
     assert (factor_of(layer), current_branch()) == (1, None)
+
+
+def test_a_function_is_bound_to_the_branch_that_is_chosen_then(layer):
+    with norm_branch("other"):
+        bound = in_current_branch(lambda inputs: round(float(layer(inputs)[0, 0]), 3))
+    with norm_branch("adversarial"):
+        assert bound(tf.ones((1, 4))) == 3 and factor_of(layer) == 2
 
 
 def test_a_branch_that_a_layer_lacks_is_refused_when_the_layer_is_called(layer):

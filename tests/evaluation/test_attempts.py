@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from advss_tf.attacks import L2, FastGradient, Linf, ProjectedGradientDescent
+from advss_tf.attacks import L2, FastGradient, FogAttack, Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.attempts import plan_attempts
 
@@ -65,6 +65,7 @@ def test_the_parameters_that_are_recorded_say_what_was_run():
         ({"epsilons": "big"}, "`epsilons` is not a number of pixels"),
         ({"num_restarts": 0}, "`num_restarts` is too small"),
         ({"attacks": []}, "no attack to run"),
+        ({"attacks": [FogAttack(128.0)]}, "attacks in no ball of pixels"),
         ({"attacks": [3]}, "is not an attack"),
         ({"attacks": {"worst": ProjectedGradientDescent(Linf(0.1))}}, "not named 'clean', 'worst' or 'autoattack'"),
         ({"attacks": [FastGradient(Linf(0.1)), ProjectedGradientDescent(L2(0.1))]}, "different norms"),

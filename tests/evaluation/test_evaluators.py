@@ -372,8 +372,12 @@ def test_attacked_images_are_kept_batch_by_batch(linear, tmp_path):
     assert np.abs(images - linear.images).max() <= record.eps + 1e-6
     fooled = linear(images).numpy().argmax(axis=1) != labels
     np.testing.assert_array_equal(fooled, ~robust)
+    told = []
     with pytest.raises(InvalidInput, match="mixed with something else"):
-        evaluate(linear, (linear.images, linear.labels), save_attacked=tmp_path / "attacked", **options)
+        evaluate(
+            linear, (linear.images, linear.labels), save_attacked=tmp_path / "attacked", announce=told.append, **options
+        )
+    assert not told, "refused before anything is timed"
 
 
 @pytest.mark.parametrize("suite", ["standard", "black_box"])

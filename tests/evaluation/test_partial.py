@@ -7,7 +7,7 @@ import pytest
 
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import evaluate, read_attacked
-from advss_tf.evaluation.partial import Partial
+from advss_tf.evaluation.partial import Partial, go_through
 
 LOGITS = np.array([[0.5, -1.0]], np.float32)
 
@@ -60,6 +60,24 @@ def test_the_attacked_images_of_a_killed_evaluation_are_whole_in_the_end(linear,
     for one, other in zip(*(list(read_attacked(tmp_path / name)) for name in ("attacked", "whole")), strict=True):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_what_is_finished_is_restored_and_the_rest_is_evaluated_and_kept(tmp_path):
+    partial, did = Partial(tmp_path, {}, logits=LOGITS), []
+    partial.save(1, {"a": np.array(7)})
+
+    def evaluate_unit(number, unit):
+        did.append(("evaluated", number, unit))
+        return {"a": np.array(number)}
+
+    def restore(unit, arrays):
+        did.append(("restored", int(arrays["a"]), unit))
+
+    go_through("xyz", partial, restore=restore, evaluate=evaluate_unit)
+    assert did == [("evaluated", 0, "x"), ("restored", 7, "y"), ("evaluated", 2, "z")]
+    assert [int(partial.load(number)["a"]) for number in range(3)] == [0, 7, 2]
+    go_through("xy", None, restore=restore, evaluate=evaluate_unit)
+    assert did[3:] == [("evaluated", 0, "x"), ("evaluated", 1, "y")]
 
 
 def test_batches_of_another_evaluation_or_model_are_refused(linear, tmp_path):

@@ -205,6 +205,21 @@ def test_a_model_that_cannot_be_read_is_refused(tmp_path, capsys):
     assert "model.keras" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--suite", "corruption"), "`suite` is not known (did you mean 'corruptions'?)"),
+        (("--suite", "quick", "--published"), "`--published` means nothing to this suite"),
+        (("--suite", "corruptions", "--source", "other.keras"), "`--source` means nothing to this suite"),
+        (("--suite", "unforeseen", "--baseline", "r.json"), "Expected: --suite=corruptions, or no --baseline"),
+    ],
+)
+def test_flags_that_a_suite_does_not_heed_are_refused_before_the_model_is_read(flags, words, tmp_path, capsys):
+    args = (tmp_path / "missing.keras", "--data", "digits", *flags, "--out", tmp_path / "record.json")
+    assert command(cli._evaluate_flags, cli._evaluate, *args) == 2
+    assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_help_and_mistakes_do_not_wait_for_tensorflow(tmp_path):
     (tmp_path / "bad.yaml").write_text(RECIPE.replace("epochs: 1", "epochs: 0"))
     for args in (["--help"], ["--config", str(tmp_path / "bad.yaml"), "--workdir", "x"]):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+
+from advss_tf.evaluation import Record
 
 WORKER = """
 import sys
@@ -90,3 +93,39 @@ def test_two_workers_train_to_identical_weights_and_to_those_of_one(tmp_path):
         np.testing.assert_allclose(one[name], alone[name], atol=1e-4)
     for name in ("accuracy", "loss", "value"):
         np.testing.assert_allclose(one[name], alone[name], rtol=1e-3)
+
+
+RECIPE = """
+name: workers
+data: {kind: digits, labels_per_class: 8}
+encoder: {kind: resnet20, width: 2}
+finetune:
+  start: scratch
+  train: full
+  how: adversarial
+  attack: {norm: linf, epsilon: 0.1, num_steps: 1}
+  epochs: 1
+  batch_size: 40
+  optimizer: {kind: sgd, learning_rate: 0.05}
+evaluate: {epsilons: [0.1], num_steps: [2], limit: 30}
+export: {verify: false}
+"""
+
+
+@pytest.mark.slow
+def test_a_whole_run_of_two_workers_is_evaluated_by_the_first(tmp_path):
+    """One worker alone evaluates: the cluster's strategy would wait for the other."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    code = "import sys; from advss_tf.cli import train; sys.exit(train())"
+    flags = ["--config", str(tmp_path / "recipe.yaml"), "--workdir", str(tmp_path / "run"), "--set", "seed=0"]
+    processes = []
+    for index in range(2):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        environment = os.environ | {"TF_CONFIG": json.dumps(task), "CUDA_VISIBLE_DEVICES": ""}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen([sys.executable, "-c", code, *flags], env=environment, **pipes))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-3000:]
+    assert Record.load(tmp_path / "run" / "evaluate" / "record.json").num_images == 30
+    assert (tmp_path / "run" / "report" / "index.html").is_file()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.training.strategy import distributed, get_strategy, is_chief
+from advss_tf.training.strategy import distributed, get_strategy, is_chief, local_strategy
 
 
 def batches(worker, num_workers):
@@ -23,6 +23,13 @@ def test_strategies_by_name(monkeypatch):
     assert get_strategy("auto").num_replicas_in_sync == 1
     assert get_strategy("mirrored").num_replicas_in_sync == len(tf.config.list_logical_devices("CPU")) == 2
     assert is_chief(get_strategy("mirrored"))
+
+
+def test_what_one_process_does_by_itself_leaves_the_cluster_alone(monkeypatch):
+    """A cluster of workers that are not there: its strategy would wait for them."""
+    cluster = {"cluster": {"worker": ["localhost:1", "localhost:2"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    assert local_strategy() is tf.distribute.get_strategy()
 
 
 def test_impossible_strategies_are_refused(monkeypatch):

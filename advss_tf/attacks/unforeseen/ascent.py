@@ -17,15 +17,17 @@ order of operations are those of the published code (`ddkang/advex-uar`); what d
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
 
+from advss_tf.attacks.arguments import number, whole
+from advss_tf.attacks.attack import Attack
+from advss_tf.attacks.batches import shape_of
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold
 
@@ -90,7 +92,7 @@ class Box(Ball):
         return tf.clip_by_value(parameters, self.low, self.high)
 
 
-class UnforeseenAttack(ABC):
+class UnforeseenAttack(Attack, ABC):
     """The loop that the distortions share; they fill in `draw` and `render`.
 
     Args:
@@ -110,11 +112,21 @@ class UnforeseenAttack(ABC):
     """
 
     scales_with_epsilon: ClassVar[bool]
+    threat: Any  # a `Ball` of parameters, where other attacks have a `Threat` of pixels
 
     def __init__(self, threat: Ball, *, num_steps: int = PUBLISHED_STEPS, step_size: float | None = None) -> None:
-        self.threat = threat
+        super().__init__(threat)
         self.num_steps = whole("num_steps", num_steps)
         self.step_size = None if step_size is None else number("step_size", step_size)
+
+    @property
+    def epsilon(self) -> float:
+        """The size, in the distortion's own unit."""
+        return self.threat.epsilon
+
+    def passes(self) -> tuple[int, int]:
+        """A forward pass and a gradient for each step."""
+        return self.num_steps, self.num_steps
 
     @abstractmethod
     def draw(self, seed: tf.Tensor, images: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Fixed]:
@@ -153,27 +165,12 @@ class UnforeseenAttack(ABC):
             return epsilon / math.sqrt(self.num_steps)
         return tf.fill(tf.shape(epsilon), PUBLISHED_STEP_SIZE * math.sqrt(PUBLISHED_STEPS / self.num_steps))
 
-    def __call__(self, climb: Climb, inputs: Tensors, seed: tf.Tensor, *, epsilon: Any = None) -> Tensors:
-        return self.run(climb, inputs, seed, epsilon=epsilon).inputs
-
     def run(self, climb: Climb, inputs: Tensors, seed: tf.Tensor, *, epsilon: Any = None) -> Distorted:
         """The same as a call, together with the parameters of what was found."""
         images = {name: _checked(name, value) for name, value in sorted(inputs.items())}
         sizes = _per_example(self.threat.epsilon if epsilon is None else epsilon, next(iter(images.values())))
         with keras.StatelessScope():  # a forward pass may not move running statistics or any other variable
             return self._ascend(climb, images, seed, sizes)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data."""
-        names = [name for name in inspect.signature(type(self)).parameters if name != "epsilon"]
-        return {"epsilon": self.threat.epsilon, **{name: getattr(self, name) for name in names}}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_config().items())})"
 
     def _ascend(self, climb: Climb, images: Tensors, seed: tf.Tensor, epsilon: tf.Tensor) -> Distorted:
         drawn = {name: self.draw(fold(seed, place), images[name], epsilon) for place, name in enumerate(images)}
@@ -204,38 +201,6 @@ def across(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return values if values.shape.rank == 0 else tf.reshape(values, (-1, *[1] * (like.shape.rank - 1)))
 
 
-def batch_of(images: tf.Tensor) -> Any:
-    """The number of images, as an integer where it is known."""
-    return tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
-
-
-def number(name: str, value: float, *, least: float = 0.0) -> float:
-    """`value` as a float.
-
-    Raises:
-        InvalidInput: if it is not a finite number >= `least`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
-        raise InvalidInput(
-            f"`{name}` is out of its range.", expected=f"a finite number >= {least:g}", received=f"{name}={value!r}"
-        )
-    return float(value)
-
-
-def whole(name: str, value: int, *, least: int = 1, odd: bool = False) -> int:
-    """`value`, if it is an integer.
-
-    Raises:
-        InvalidInput: if it is not an integer >= `least`, or is even where it must be odd.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (odd and value % 2 == 0):
-        kind = "an odd integer" if odd else "an integer"
-        raise InvalidInput(
-            f"`{name}` is out of its range.", expected=f"{kind} >= {least}", received=f"{name}={value!r}"
-        )
-    return value
-
-
 def _checked(name: str, images: Any) -> tf.Tensor:
     images = tf.cast(images, tf.float32)
     shape = images.shape
@@ -250,7 +215,7 @@ def _checked(name: str, images: Any) -> tf.Tensor:
 
 def _per_example(epsilon: Any, images: tf.Tensor) -> tf.Tensor:
     epsilon = tf.cast(epsilon, tf.float32)
-    return tf.broadcast_to(tf.reshape(epsilon, (-1,)), (batch_of(images),))
+    return tf.broadcast_to(tf.reshape(epsilon, (-1,)), (shape_of(images)[0],))
 
 
 def _shaped(parameters: tf.Tensor, batch: int | None) -> tf.Tensor:

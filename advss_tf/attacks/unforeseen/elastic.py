@@ -17,16 +17,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.attacks.unforeseen.ascent import (
-    PUBLISHED_STEPS,
-    Ball,
-    Fixed,
-    UnforeseenAttack,
-    across,
-    batch_of,
-    number,
-    whole,
-)
+from advss_tf.attacks.arguments import number, whole
+from advss_tf.attacks.batches import shape_of
+from advss_tf.attacks.unforeseen.ascent import PUBLISHED_STEPS, Ball, Fixed, UnforeseenAttack, across
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import batch_uniform
 
@@ -78,7 +71,7 @@ class ElasticAttack(UnforeseenAttack):
         self.kernel_size = None if kernel_size is None else whole("kernel_size", kernel_size, odd=True)
 
     def draw(self, seed: tf.Tensor, images: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Fixed]:
-        shape = (batch_of(images), *images.shape[1:3], 2)
+        shape = (shape_of(images)[0], *images.shape[1:3], 2)
         if not self.random_start:
             return tf.zeros(shape), ()
         shifts = batch_uniform(seed, shape, -1.0, 1.0)

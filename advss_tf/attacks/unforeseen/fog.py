@@ -15,7 +15,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.attacks.unforeseen.ascent import PUBLISHED_STEPS, Box, Fixed, UnforeseenAttack, across, batch_of, number
+from advss_tf.attacks.arguments import number
+from advss_tf.attacks.batches import shape_of
+from advss_tf.attacks.unforeseen.ascent import PUBLISHED_STEPS, Box, Fixed, UnforeseenAttack, across
 from advss_tf.randomness import batch_uniform
 
 
@@ -57,7 +59,7 @@ class FogAttack(UnforeseenAttack):
 
     def draw(self, seed: tf.Tensor, images: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Fixed]:
         del epsilon
-        return batch_uniform(seed, (batch_of(images), plasma_side(*images.shape[1:3]) ** 2 - 1)), ()
+        return batch_uniform(seed, (shape_of(images)[0], plasma_side(*images.shape[1:3]) ** 2 - 1)), ()
 
     def render(self, images: tf.Tensor, parameters: tf.Tensor, fixed: Fixed, epsilon: tf.Tensor) -> tf.Tensor:
         del fixed

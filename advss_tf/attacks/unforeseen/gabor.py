@@ -15,16 +15,9 @@ import math
 import keras
 import tensorflow as tf
 
-from advss_tf.attacks.unforeseen.ascent import (
-    PUBLISHED_STEPS,
-    Box,
-    Fixed,
-    UnforeseenAttack,
-    across,
-    batch_of,
-    number,
-    whole,
-)
+from advss_tf.attacks.arguments import number, whole
+from advss_tf.attacks.batches import shape_of
+from advss_tf.attacks.unforeseen.ascent import PUBLISHED_STEPS, Box, Fixed, UnforeseenAttack, across
 from advss_tf.errors import one_of
 from advss_tf.randomness import batch_uniform, fold
 
@@ -75,7 +68,7 @@ class GaborAttack(UnforeseenAttack):
 
     def draw(self, seed: tf.Tensor, images: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Fixed]:
         del epsilon
-        batch, (height, width) = batch_of(images), images.shape[1:3]
+        batch, (height, width) = shape_of(images)[0], images.shape[1:3]
         count = min(max(1, round(height * width * self.density)), height * width)
         ranks = batch_uniform(fold(seed, 0), (batch, height * width))
         chosen = ranks >= tf.math.top_k(ranks, count).values[:, -1:]

@@ -20,15 +20,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.attacks.unforeseen.ascent import (
-    PUBLISHED_STEPS,
-    Ball,
-    Fixed,
-    UnforeseenAttack,
-    across,
-    batch_of,
-    number,
-)
+from advss_tf.attacks.arguments import number
+from advss_tf.attacks.batches import shape_of
+from advss_tf.attacks.unforeseen.ascent import PUBLISHED_STEPS, Ball, Fixed, UnforeseenAttack, across
 from advss_tf.errors import one_of
 from advss_tf.randomness import batch_normal, batch_uniform, fold
 
@@ -131,7 +125,7 @@ class JPEGAttack(UnforeseenAttack):
 
     def draw(self, seed: tf.Tensor, images: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Fixed]:
         planes = planes_of(images)
-        shape = (batch_of(images), sum(plane.shape[1] * plane.shape[2] for plane in planes))
+        shape = (shape_of(images)[0], sum(plane.shape[1] * plane.shape[2] for plane in planes))
         start = _DRAWS[self.norm](seed, shape) if self.random_start else tf.zeros(shape)
         return self.threat.project(start * epsilon[:, tf.newaxis], epsilon), tuple(planes)
 

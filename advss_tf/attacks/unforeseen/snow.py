@@ -18,16 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.attacks.unforeseen.ascent import (
-    PUBLISHED_STEPS,
-    Box,
-    Fixed,
-    UnforeseenAttack,
-    across,
-    batch_of,
-    number,
-    whole,
-)
+from advss_tf.attacks.arguments import number, whole
+from advss_tf.attacks.batches import shape_of
+from advss_tf.attacks.unforeseen.ascent import PUBLISHED_STEPS, Box, Fixed, UnforeseenAttack, across
 from advss_tf.randomness import batch_uniform, fold
 
 _KINDS, _SPACING, _REGION = 7, 4, 8
@@ -97,7 +90,7 @@ class SnowAttack(UnforeseenAttack):
         self.flake_length = whole("flake_length", flake_length, least=5, odd=True)
 
     def draw(self, seed: tf.Tensor, images: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, Fixed]:
-        batch = batch_of(images)
+        batch = shape_of(images)[0]
         cells = [-(-side // _SPACING) for side in images.shape[1:3]]
         flakes = tf.exp(-batch_uniform(fold(seed, 0), (batch, *cells, _KINDS)) / self.budget)
         chances = batch_uniform(fold(seed, 1), (batch, 4 * _KINDS + 1))

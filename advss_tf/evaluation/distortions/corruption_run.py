@@ -24,6 +24,7 @@ from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.records.distortion_record import CORRUPTIONS
 from advss_tf.evaluation.records.record import CLEAN, Result
+from advss_tf.timing import duration
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class CorruptionProgress:
         what = f"{self.corruption} {self.severity}" if self.severity else self.corruption
         return (
             f"{self.images:,}/{self.num_images:,} images, {what}: {self.accuracy:.1%} so far, "
-            f"{self.seconds_left:.0f} s left"
+            f"{duration(self.seconds_left)} left"
         )
 
 

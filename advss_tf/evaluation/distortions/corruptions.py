@@ -30,7 +30,6 @@ from advss_tf.evaluation.distortions.corruption_errors import check_baseline, co
 from advss_tf.evaluation.distortions.corruption_run import CorruptionProgress, CorruptionRun
 from advss_tf.evaluation.distortions.corruption_units import (
     Key,
-    Unit,
     made_units,
     photographs,
     planned_keys,
@@ -38,7 +37,7 @@ from advss_tf.evaluation.distortions.corruption_units import (
     source_notes,
 )
 from advss_tf.evaluation.models import Classifier, architecture_of
-from advss_tf.evaluation.partial import Partial
+from advss_tf.evaluation.partial import Partial, go_through
 from advss_tf.evaluation.records import distortion_record
 from advss_tf.evaluation.records.distortion_record import DistortionRecord, counted_rows
 from advss_tf.evaluation.records.record import Result
@@ -123,7 +122,12 @@ def evaluate_corruptions(
         units = made_units(batches, keys, seed=seed_for(seed, 0, ROLE), frost_images=frost)
     else:
         units = read_units(batches, keys, source, limit=limit)
-    _finish(run, units, kept)
+    go_through(
+        units,
+        kept,
+        restore=lambda _, arrays: run.restore(arrays),
+        evaluate=lambda _, unit: run.evaluate(unit),
+    )
     results = run.results()
     header = header_of(
         batches,
@@ -140,18 +144,6 @@ def evaluate_corruptions(
     if kept:
         kept.remove()
     return record
-
-
-def _finish(run: CorruptionRun, units: Iterator[Unit], kept: Partial | None) -> None:
-    """Every unit, evaluated or as it was kept."""
-    for number, unit in enumerate(units):
-        finished = kept.load(number) if kept else None
-        if finished is not None:
-            run.restore(finished)
-            continue
-        arrays = run.evaluate(unit)
-        if kept:
-            kept.save(number, arrays)
 
 
 def _record(

@@ -165,14 +165,13 @@ class DistortionRun:
         """Of this process, and of those before it that were killed."""
         return self._before + time.perf_counter() - self._started
 
-    def last(self) -> dict[str, np.ndarray]:
-        """What is to be kept of the batch that was attacked last."""
+    def _last(self) -> dict[str, np.ndarray]:
         right = np.stack([masks[-1] for masks in self._right.values()])
         costs = np.array([astuple(cost) for cost in self._costs.values()])
         return {"right": right, "costs": costs, "seconds": np.array(self.seconds)}
 
     def restore(self, batch: Batch, arrays: dict[str, np.ndarray]) -> None:
-        """Takes a batch for attacked that was kept by `last`."""
+        """Takes a batch for attacked that left `arrays`."""
         keys = [(each.name, level) for each in self.attempted for level, _ in enumerate(each.sizes, 1)]
         for key, right, cost in zip([(CLEAN, 0), *keys], arrays["right"], arrays["costs"], strict=True):
             self._right.setdefault(key, []).append(right)
@@ -181,8 +180,8 @@ class DistortionRun:
         self._images += batch.num_real
         self._restored += len(keys)
 
-    def attack_batch(self, number: int, batch: Batch) -> None:
-        """Puts one batch to every attack at every size."""
+    def attack_batch(self, number: int, batch: Batch) -> dict[str, np.ndarray]:
+        """Puts one batch to every attack at every size; returns what `restore` needs instead."""
         begun = time.perf_counter()
         predictions = self._predict(tf.constant(batch.images)).numpy()[: batch.num_real]
         if np.any(predictions < 0):
@@ -197,6 +196,7 @@ class DistortionRun:
         for each in self.attempted:
             for level, size in enumerate(each.sizes, 1):
                 self._attack(each, level, size, batch, right)
+        return self._last()
 
     def right(self, name: str, level: int) -> np.ndarray:
         """(n,) bool: right cleanly, and after the attack at a level; "clean" has level 0."""
@@ -214,9 +214,9 @@ class DistortionRun:
             seed = seed_for(self._seed, 0, f"evaluate {each.name}")
             numbers = self._images - batch.num_real + rows
             right[rows] = self._compiled[each.name](batch.images[rows], batch.labels[rows], numbers, seed, epsilon=size)
-        steps = each.attack.num_steps * len(rows)
+        forward, backward = (count * len(rows) for count in each.attack.passes())
         seconds = time.perf_counter() - begun
-        self._keep(each.name, level, right, seconds=seconds, forward=steps + len(rows), backward=steps)
+        self._keep(each.name, level, right, seconds=seconds, forward=forward + len(rows), backward=backward)
         self._runs += 1
         self._tell(each.name, size)
 

@@ -30,7 +30,7 @@ from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.distortions.distortion_run import GOALS, Attempted, DistortionRun
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
-from advss_tf.evaluation.partial import Partial
+from advss_tf.evaluation.partial import Partial, go_through
 from advss_tf.evaluation.records.distortion_record import DistortionRecord
 from advss_tf.evaluation.records.record import CLEAN, Result
 from advss_tf.evaluation.run import Progress
@@ -100,14 +100,7 @@ def evaluate_unforeseen(
     kept = None
     if partial is not None:
         kept = Partial(partial, _described(run, batches, goal, seed), logits=classifier(look.images[:8]).numpy())
-    for number, batch in enumerate(batches):
-        finished = kept.load(number) if kept else None
-        if finished is not None:
-            run.restore(batch, finished)
-            continue
-        run.attack_batch(number, batch)
-        if kept:
-            kept.save(number, run.last())
+    go_through(batches, kept, restore=run.restore, evaluate=run.attack_batch)
     results = tuple(_results(run, batches.labels, classifier.num_classes))
     record = DistortionRecord(
         threat="unforeseen",

@@ -95,7 +95,7 @@ def test_what_was_restored_is_not_left_to_do(start):
 
 def test_progress_as_a_person_reads_it():
     event = CorruptionProgress("fog", 3, 2_560, 10_000, 0.7123, 20.0, 339.6)
-    assert str(event) == "2,560/10,000 images, fog 3: 71.2% so far, 340 s left"
+    assert str(event) == "2,560/10,000 images, fog 3: 71.2% so far, 6 min left"
     clean = CorruptionProgress("clean", 0, 10, 10, 1.0, 20.0, 0.0)
     assert str(clean) == "10/10 images, clean: 100.0% so far, 0 s left"
 
