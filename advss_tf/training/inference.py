@@ -51,6 +51,5 @@ def encode(encoder: keras.Model, images: tf.Tensor, *, training: bool) -> tf.Ten
     if training:
         return fused(encoder)(images)
     wanted = (encoder, current_branch())
-    found = (prepared.function for prepared in _HOISTED.get() if (prepared.encoder, prepared.branch) == wanted)
-    function = next(found, None)
-    return encoder(images, training=False) if function is None else function(images)
+    found = [prepared.function for prepared in _HOISTED.get() if (prepared.encoder, prepared.branch) == wanted]
+    return found[0](images) if found else encoder(images, training=False)
