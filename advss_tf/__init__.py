@@ -45,10 +45,10 @@ if TYPE_CHECKING:
         load_record,
         write_report,
     )
-    from advss_tf.finetune import RobustClassifier
+    from advss_tf.finetune import RobustClassifier, RobustEnsemble
     from advss_tf.pretext import Jigsaw, Rotation, Selfie
     from advss_tf.runner import run
-    from advss_tf.serving import export_classifier, export_encoder, verify_export
+    from advss_tf.serving import export_classifier, export_encoder, export_ensemble, verify_export
     from advss_tf.training import SGD, AdamW, Batch, Puzzle, RobustModel
     from advss_tf.workdir import Workdir
 
@@ -69,6 +69,7 @@ __all__ = [
     "Puzzle",
     "Record",
     "RobustClassifier",
+    "RobustEnsemble",
     "RobustEvaluation",
     "RobustModel",
     "Rotation",
@@ -82,6 +83,7 @@ __all__ = [
     "evaluate_unforeseen",
     "export_classifier",
     "export_encoder",
+    "export_ensemble",
     "load_data",
     "load_encoder",
     "load_model_for_evaluation",
@@ -119,9 +121,9 @@ _NAMES_OF = {
         "load_record",
         "write_report",
     ),
-    "finetune": ("RobustClassifier",),
+    "finetune": ("RobustClassifier", "RobustEnsemble"),
     "pretext": ("Jigsaw", "Rotation", "Selfie"),
-    "serving": ("export_classifier", "export_encoder", "verify_export"),
+    "serving": ("export_classifier", "export_encoder", "export_ensemble", "verify_export"),
     "runner": ("run",),
     "training": ("AdamW", "Batch", "Puzzle", "RobustModel", "SGD"),
     "workdir": ("Workdir",),

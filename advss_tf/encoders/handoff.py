@@ -147,11 +147,18 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_card(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """One of the JSON files of an export: `encoder`, `provenance`, or (of a classifier) `classifier`.
+    """One of the JSON files of an export: `encoder`, `provenance`, `classifier` (where there are classes), `ensemble`.
 
     Raises:
-        InvalidInput: if the folder is not an export, the file is missing or damaged, or its format is newer.
+        InvalidInput: if the folder is not an export, the file is missing or damaged, or its format is newer; if the
+            one encoder of an ensemble is asked for.
     """
+    if name == "encoder" and is_ensemble(path):
+        raise InvalidInput(
+            "An exported ensemble has several encoders, so none can be taken from it.",
+            expected="an export of one encoder or one classifier, such as a member's own",
+            received=f"path={str(path)!r}",
+        )
     file = _export(path) / CARDS / f"{name}.json"
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
@@ -173,12 +180,18 @@ def read_card(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     return card
 
 
+def is_ensemble(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is an export of an ensemble."""
+    return (Path(path) / CARDS / "ensemble.json").is_file()
+
+
 def _export(path: str | os.PathLike[str]) -> Path:
     folder = Path(path)
     if not folder.is_dir():
         lack = "a file" if folder.exists() else "nothing there"
     else:
-        needed = ("saved_model.pb", str(CARDS / "encoder.json"))
+        card = "ensemble.json" if is_ensemble(folder) else "encoder.json"
+        needed = ("saved_model.pb", str(CARDS / card))
         lack = ", ".join(f"no {name}" for name in needed if not (folder / name).is_file())
     if lack:
         raise InvalidInput(

@@ -20,10 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.encoders import hoisted
 from advss_tf.errors import InvalidInput
-from advss_tf.training import RobustModel
-from advss_tf.training.inference import hoisting
+from advss_tf.training.prepared import prepared
 
 _PROBABILITY_WARNING = (
     "The model gives probabilities, not logits. Their logarithm was attacked; where a softmax has saturated, its "
@@ -108,12 +106,9 @@ class Classifier:
 
         For a loop that calls it many times; up to rounding it gives the same logits.
         """
-        if isinstance(self._model, RobustModel) and isinstance(self._model.encoder, keras.Model):
-            with self._model.stream(self._model.delivered_branch or ""), hoisting(self._model.encoder):
-                yield self
-        elif isinstance(self._model, keras.Model):
-            function = hoisted(self._model)
-            yield lambda images: self._as_logits(_float32(function(images)))
+        if isinstance(self._model, keras.Model):
+            with prepared(self._model) as function:
+                yield lambda images: self._as_logits(_float32(function(images)))
         else:
             yield self
 

@@ -1,5 +1,6 @@
-"""Finetuning: classifiers on top of a handed-over or fresh encoder."""
+"""Finetuning: classifiers on top of a handed-over or fresh encoder, and several of them as one."""
 
 from advss_tf.finetune.classifier import RobustClassifier
+from advss_tf.finetune.ensemble import RobustEnsemble
 
-__all__ = ["RobustClassifier"]
+__all__ = ["RobustClassifier", "RobustEnsemble"]

@@ -82,6 +82,16 @@ def classifier_card(class_names: Sequence[str], head: Mapping[str, Any]) -> dict
     }
 
 
+def ensemble_card(image_shape: Sequence[int], members: Sequence[str], weights: Sequence[float]) -> dict[str, Any]:
+    """What `ensemble.json` holds: what it takes, and its members' names and weights in the order of the variables."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "input_shape": list(image_shape),
+        "members": list(members),
+        "weights": list(weights),
+    }
+
+
 def provenance_card(provenance: Mapping[str, Any] | None) -> dict[str, Any]:
     """What `provenance.json` holds: what was given, and under `versions` the versions that write the export.
 

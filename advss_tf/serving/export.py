@@ -59,8 +59,8 @@ def export_encoder(
     branch = branch or getattr(model_or_encoder, "delivered_branch", None)
     encoder = _named(getattr(model_or_encoder, "encoder", model_or_encoder), branch)
     cards = {"encoder": encoder.card(), "provenance": provenance_card(provenance)}
-    module, signatures = encoder_module(_network(encoder.model), _values(encoder.variables), encoder.image_shape)
-    return _write(path, module, signatures, cards)
+    module, signatures = encoder_module(network_of(encoder.model), values_of(encoder.variables), encoder.image_shape)
+    return write_export(path, module, signatures, cards)
 
 
 def export_classifier(
@@ -95,9 +95,9 @@ def export_classifier(
     _refuse_without_parts(classifier)
     branch = branch or getattr(classifier, "delivered_branch", None)
     encoder = _named(classifier.encoder, branch)
-    logits = _network(classifier)
+    logits = network_of(classifier)
     # Called before its variables are listed: a Keras model may build its head at the first call.
-    _check_logits(logits, encoder, classifier.num_classes)
+    check_logits(logits, encoder.image_shape, classifier.num_classes)
     if branch is not None:
         logits = _through_one_branch(classifier, encoder.model)
     names = valid_class_names(class_names, classifier.num_classes)
@@ -109,15 +109,16 @@ def export_classifier(
     }
     module, signatures = classifier_module(
         logits,
-        _network(encoder.model),
-        _values({**encoder.variables, **head}),
+        network_of(encoder.model),
+        values_of({**encoder.variables, **head}),
         image_shape=encoder.image_shape,
         class_names=names,
     )
-    return _write(path, module, signatures, cards)
+    return write_export(path, module, signatures, cards)
 
 
-def _write(path: str | os.PathLike[str], module: Any, signatures: dict, cards: Mapping[str, Any]) -> Path:
+def write_export(path: str | os.PathLike[str], module: Any, signatures: dict, cards: Mapping[str, Any]) -> Path:
+    """Writes a SavedModel and its cards, `{name: JSON}`, whole or not at all."""
     with whole_folder(path) as folder:
         tf.saved_model.save(module, str(folder), signatures=signatures)
         (folder / CARDS).mkdir(parents=True)
@@ -153,14 +154,15 @@ def _refuse_without_parts(classifier: Any) -> None:
         )
 
 
-def _check_logits(logits: Network, encoder: NamedEncoder, num_classes: int) -> None:
-    if None in encoder.image_shape:
+def check_logits(logits: Network, image_shape: Sequence[Any], num_classes: int) -> None:
+    """Refuses images of a free size (`image_shape` is (H, W, C)), and outputs that are not one logit per class."""
+    if None in image_shape:
         raise InvalidInput(
             "A served classifier needs images of one size.",
-            expected="an encoder whose input has a fixed height, width and number of channels",
-            received=f"images of shape {encoder.image_shape}",
+            expected="a model whose input has a fixed height, width and number of channels",
+            received=f"images of shape {tuple(image_shape)}",
         )
-    found = tuple(logits(tf.fill([2, *encoder.image_shape], 0.5)).shape)
+    found = tuple(logits(tf.fill([2, *image_shape], 0.5)).shape)
     if found != (2, num_classes):
         raise InvalidInput(
             "The classifier does not give one logit per class.",
@@ -179,7 +181,7 @@ def _through_one_branch(classifier: keras.Model, encoder: keras.Model) -> Networ
             received=f"a {type(classifier).__name__} without `head`",
         )
     _check_head(classifier, head)
-    return _network(lambda images, training: head(encoder(images, training=training), training=training))
+    return network_of(lambda images, training: head(encoder(images, training=training), training=training))
 
 
 def _check_head(classifier: keras.Model, head: keras.layers.Layer) -> None:
@@ -213,9 +215,11 @@ def _head_variables(classifier: keras.Model, encoder: NamedEncoder) -> dict[str,
     return head
 
 
-def _network(model: Callable[..., Any]) -> Network:
+def network_of(model: Callable[..., Any]) -> Network:
+    """The model in inference mode, images -> float32."""
     return lambda images: tf.cast(model(images, training=False), tf.float32)
 
 
-def _values(variables: Mapping[str, Any]) -> dict[str, Any]:
+def values_of(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The TensorFlow variables of Keras variables, by the same paths."""
     return {path: variable.value for path, variable in variables.items()}

@@ -43,7 +43,7 @@ def encoder_module(features: Network, variables: Mapping[str, Any], image_shape:
 
 def classifier_module(
     logits: Network,
-    features: Network,
+    features: Network | None,
     variables: Mapping[str, Any],
     *,
     image_shape: Sequence[int],
@@ -53,7 +53,7 @@ def classifier_module(
 
     * `serving_default`: `images` -> `probabilities` (B, K) float32, `classes` (B,) int64, `labels` (B,) string
     * `logits`: `images` -> `logits` (B, K)
-    * `features`: `images` -> `features` (B, F)
+    * `features`: `images` -> `features` (B, F). Only for models that have one encoder
     * `encoded`: `image_bytes` (B,) string, JPEG, PNG, BMP or the first frame of a GIF -> as `serving_default`.
       Only for models of grey (C = 1) or RGB (C = 3) images: other pictures have no such files.
 
@@ -61,7 +61,7 @@ def classifier_module(
 
     Args:
         logits: The classifier, float32 images (B, H, W, C) -> (B, K).
-        features: Its encoder, float32 images -> (B, F).
+        features: Its encoder, float32 images -> (B, F); None for a model that has not one.
         variables: The TensorFlow variables by Keras path.
         image_shape: (H, W, C).
         class_names: K names.
@@ -69,7 +69,7 @@ def classifier_module(
     images = _images(image_shape)
     names = list(class_names)
     # Traced once each; the signatures call the one graph instead of holding a copy of the network each.
-    logits, features = (_checked(network, images) for network in (logits, features))
+    logits = _checked(logits, images)
 
     def answers(images: tf.Tensor) -> dict[str, tf.Tensor]:
         values = logits(images)
@@ -79,8 +79,10 @@ def classifier_module(
     signatures = {
         "serving_default": tf.function(answers, input_signature=[images]),
         "logits": tf.function(lambda images: {"logits": logits(images)}, input_signature=[images]),
-        "features": tf.function(lambda images: {"features": features(images)}, input_signature=[images]),
     }
+    if features is not None:
+        encode = _checked(features, images)
+        signatures["features"] = tf.function(lambda images: {"features": encode(images)}, input_signature=[images])
     if image_shape[-1] in (1, 3):
         files = tf.TensorSpec([None], tf.string, name=BYTES)
         signatures["encoded"] = tf.function(

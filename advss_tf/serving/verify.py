@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from advss_tf.encoders.handoff import read_card
+from advss_tf.encoders.handoff import is_ensemble, read_card
 from advss_tf.errors import InvalidInput
 from advss_tf.serving import plain_tensorflow
 from advss_tf.serving.plain_tensorflow import relative_difference
@@ -49,7 +49,7 @@ def verify_export(
     same pixels; the outputs of `saved_model_cli run`, which loads the model as a server does.
 
     Args:
-        path: A folder that `export_encoder` or `export_classifier` wrote.
+        path: A folder that `export_encoder`, `export_classifier` or `export_ensemble` wrote.
         images: (B, H, W, C) float32 in [0, 1].
         expected: What the model gives for the images: an array of logits (classifier) or features (encoder), or a
             dict with any of `logits`, `probabilities`, `classes` and `features`. None compares the export with itself
@@ -64,7 +64,8 @@ def verify_export(
         InvalidInput: if the path is no export or the images do not fit it.
         VerificationFailed: if the export does not load, does not run, or gives something else.
     """
-    card = read_card(path, "encoder")
+    # An ensemble has several encoders, and no card of one.
+    card = read_card(path, "ensemble" if is_ensemble(path) else "encoder")
     _check_images(images, card["input_shape"])
     deadline = time.monotonic() + timeout
     with tempfile.TemporaryDirectory() as folder:

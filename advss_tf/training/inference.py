@@ -29,14 +29,17 @@ class _Hoisted(NamedTuple):
 
 
 # A context variable, not an attribute: replicas are traced in threads of their own, each with tensors of its own.
-_HOISTED: contextvars.ContextVar[_Hoisted | None] = contextvars.ContextVar("advss_tf_hoisted", default=None)
+_HOISTED: contextvars.ContextVar[tuple[_Hoisted, ...]] = contextvars.ContextVar("advss_tf_hoisted", default=())
 
 
 @contextmanager
 def hoisting(encoder: keras.Model | None) -> Iterator[None]:
-    """Inside the `with`, inference-mode calls of `encode` on this encoder and branch use weights prepared here."""
-    prepared = None if encoder is None else _Hoisted(encoder, current_branch(), hoisted(encoder))
-    token = _HOISTED.set(prepared)
+    """Inside the `with`, inference-mode calls of `encode` on this encoder and branch use weights prepared here.
+
+    One inside another adds its encoder, as the members of an ensemble do; None takes all of them away.
+    """
+    inner = () if encoder is None else (_Hoisted(encoder, current_branch(), hoisted(encoder)), *_HOISTED.get())
+    token = _HOISTED.set(inner)
     try:
         yield
     finally:
@@ -45,7 +48,8 @@ def hoisting(encoder: keras.Model | None) -> Iterator[None]:
 
 def encode(encoder: keras.Model, images: tf.Tensor, *, training: bool) -> tf.Tensor:
     """The features of `images` by `encoder`: `(batch, features)`."""
-    prepared = _HOISTED.get()
-    if not training and prepared is not None and (prepared.encoder, prepared.branch) == (encoder, current_branch()):
-        return prepared.function(images)
-    return fused(encoder)(images) if training else encoder(images, training=False)
+    if training:
+        return fused(encoder)(images)
+    wanted = (encoder, current_branch())
+    found = [prepared.function for prepared in _HOISTED.get() if (prepared.encoder, prepared.branch) == wanted]
+    return found[0](images) if found else encoder(images, training=False)

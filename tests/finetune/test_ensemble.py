@@ -1,0 +1,282 @@
+"""The ensemble: the paper's mean of probabilities, as logits that an attack can climb, and as one model everywhere."""
+
+from __future__ import annotations
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.encoders import resnet20
+from advss_tf.errors import InvalidInput
+from advss_tf.evaluation import evaluate, load_model_for_evaluation
+from advss_tf.evaluation.models import Classifier
+from advss_tf.finetune import RobustClassifier, RobustEnsemble
+from advss_tf.losses import cross_entropy
+
+ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=3)
+
+
+def linear(seed, *, classes=3, side=8, name=None, **options):
+    """Images -> logits by one matrix; `options` are the last layer's."""
+    start = keras.initializers.HeNormal(seed=seed)
+    last = keras.layers.Dense(classes, kernel_initializer=start, **options)
+    return keras.Sequential([keras.Input((side, side, 3)), keras.layers.Flatten(), last], name=name)
+
+
+def constant(logits):
+    """A member that gives the same logits for every image of one pixel."""
+    model = keras.Sequential([keras.Input((1, 1, 1)), keras.layers.Flatten(), keras.layers.Dense(len(logits))])
+    model.layers[-1].kernel.assign(tf.zeros((1, len(logits))))
+    model.layers[-1].bias.assign(logits)
+    return model
+
+
+def robust(seed, *, branches=("clean", "adversarial")):
+    """A finetuned classifier's stand-in; its branches have random statistics, so that they differ."""
+    keras.utils.set_random_seed(seed)
+    model = RobustClassifier(resnet20((8, 8, 3), width=2, branches=branches), 3, attack=ATTACK, seed=seed)
+    rng = np.random.default_rng(seed)
+    for variable in model.non_trainable_variables:
+        if "moving_mean" in variable.path:
+            variable.assign(rng.normal(size=variable.shape))
+    return model
+
+
+def mean_probability(logits, weights):
+    """Σ w softmax(z) in float64, from (members, batch, classes)."""
+    logits = np.asarray(logits, np.float64)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.einsum("m,mbk->bk", weights, exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+# What it computes -----------------------------------------------------------------------------------------------------
+
+# Probabilities (1/4, 3/4) and (3/4, 1/4): the mean is (1/2, 1/2), with weights 3 : 1 it is (3/8, 5/8).
+ONE, OTHER = (0.0, np.log(3.0)), (np.log(3.0), 0.0)
+
+
+@pytest.mark.parametrize(("weights", "expected"), [(None, [0.5, 0.5]), ((3, 1), [0.375, 0.625])])
+def test_the_mean_of_two_members_by_hand(weights, expected):
+    image = np.zeros((1, 1, 1, 1), np.float32)
+    members = [constant(ONE), constant(OTHER)]
+    logits = RobustEnsemble(members, weights=weights)(image)
+    np.testing.assert_allclose(logits, np.log([expected]), rtol=1e-6)
+    chances = RobustEnsemble(members, weights=weights, combine="mean_probability")(image)
+    np.testing.assert_allclose(chances, [expected], rtol=1e-6)
+    assert logits.dtype == chances.dtype == tf.float32
+
+
+def test_a_saturated_member_leaves_finite_logits():
+    """Probabilities of e^-200 are zero in float32; their logarithm is not."""
+    members = [constant((200.0, 0.0, 0.0)), constant((220.0, 0.0, 20.0))]
+    logits = RobustEnsemble(members)(np.zeros((1, 1, 1, 1), np.float32)).numpy()
+    expected = [[0.0, -200 + np.log(0.5), -200 + np.log(1.0)]]
+    np.testing.assert_allclose(logits, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_any_weights_give_what_numpy_gives(tiny_images):
+    members, weights = [linear(seed) for seed in range(3)], np.array([0.2, 1.0, 0.3])
+    expected = mean_probability([member(tiny_images) for member in members], weights / 1.5)
+    ensemble = RobustEnsemble(members, weights=list(weights))
+    np.testing.assert_allclose(ensemble(tiny_images), np.log(expected), atol=1e-5)
+    np.testing.assert_allclose(tf.nn.softmax(ensemble(tiny_images)), expected, atol=1e-6)
+    assert ensemble.member_weights == pytest.approx((0.2 / 1.5, 1 / 1.5, 0.3 / 1.5))
+    assert (ensemble.num_classes, ensemble.image_shape) == (3, (8, 8, 3))
+
+
+def test_one_member_twice_is_its_own_log_softmax(tiny_images):
+    member = robust(0)
+    np.testing.assert_allclose(
+        RobustEnsemble([member, member])(tiny_images), tf.nn.log_softmax(member(tiny_images)), atol=1e-6
+    )
+
+
+def test_gradients_by_the_images_are_those_of_the_formula(tiny_images):
+    """d log p_y / dx = Σ_i r_i (W_y - Σ_k softmax(z_i)_k W_k), where r_i is member i's share of p_y."""
+    members, weights, label = [linear(1), linear(2)], np.array([0.3, 0.7]), 1
+    with tf.GradientTape() as tape:
+        tape.watch(pixels := tf.constant(tiny_images))
+        value = tf.reduce_sum(RobustEnsemble(members, weights=weights)(pixels)[:, label])
+    chances = [mean_probability([member(tiny_images)], [1.0]) for member in members]
+    total = sum(w * chance[:, label] for w, chance in zip(weights, chances, strict=True))
+    expected = np.zeros((8, 192))
+    for member, weight, chance in zip(members, weights, chances, strict=True):
+        kernel = member.layers[-1].kernel.numpy().astype(np.float64)
+        share = weight * chance[:, label] / total
+        expected += share[:, None] * (kernel[:, label] - chance @ kernel.T)
+    np.testing.assert_allclose(tape.gradient(value, pixels).numpy().reshape(8, -1), expected, atol=1e-5)
+
+
+def test_members_are_called_in_inference_mode_and_through_the_branch_that_they_deliver(tiny_images):
+    members = [robust(0), robust(1)]
+    streams = {
+        stream: mean_probability([m.logits(tiny_images, training=False, stream=stream) for m in members], [0.5, 0.5])
+        for stream in ("clean", "adversarial")
+    }
+    ensemble = RobustEnsemble(members)
+    assert np.abs(streams["clean"] - streams["adversarial"]).max() > 0.01
+    np.testing.assert_allclose(ensemble(tiny_images), np.log(streams["adversarial"]), atol=1e-5)
+    assert np.abs(ensemble(tiny_images, training=True) - ensemble(tiny_images)).max() > 0.01
+
+
+# As a Keras model -----------------------------------------------------------------------------------------------------
+
+
+def test_it_tracks_its_members_variables():
+    members = [linear(0), robust(1)]
+    ensemble = RobustEnsemble(members)
+    assert {id(v) for v in ensemble.variables} == {id(v) for member in members for v in member.variables}
+    assert list(ensemble.members) == members
+
+
+@pytest.mark.parametrize("combine", ["log_mean_probability", "mean_probability"])
+def test_a_saved_ensemble_gives_the_same_numbers(combine, tiny_images, tmp_path):
+    members = [robust(0), linear(1), robust(2, branches=())]
+    members[0].compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
+    ensemble = RobustEnsemble(members, combine=combine, weights=(1, 2, 3), name="three")
+    ensemble.save(tmp_path / "three.keras")
+    loaded, info = load_model_for_evaluation(tmp_path / "three.keras")
+    assert isinstance(loaded, RobustEnsemble) and isinstance(loaded.members[0], RobustClassifier)
+    assert (loaded.combine, loaded.name, info.architecture) == (combine, "three", "three")
+    assert loaded.member_weights == pytest.approx((1 / 6, 2 / 6, 3 / 6))
+    np.testing.assert_allclose(loaded(tiny_images), ensemble(tiny_images), atol=1e-6)
+
+
+def test_members_that_share_variables_cannot_be_saved(tmp_path):
+    member = linear(0)
+    with pytest.raises(InvalidInput, match="members share variables cannot be saved"):
+        RobustEnsemble([member, linear(1), member]).save(tmp_path / "ensemble.keras")
+
+
+# Attacked -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("combine", ["log_mean_probability", "mean_probability"])
+def test_the_form_that_attacks_loop_over_gives_the_same_logits(combine, tiny_images):
+    ensemble = RobustEnsemble([robust(0), linear(1), robust(2)], combine=combine)
+    classifier = Classifier(ensemble, tiny_images)
+    expected = classifier(tf.constant(tiny_images))
+    with classifier.prepared() as function:
+        np.testing.assert_allclose(function(tf.constant(tiny_images)), expected, atol=1e-4)
+        # Every encoder was hoisted: what its weights are now is not looked at.
+        for member in (ensemble.members[0], ensemble.members[2]):
+            for variable in member.encoder.trainable_variables:
+                variable.assign(tf.zeros_like(variable))
+        np.testing.assert_allclose(function(tf.constant(tiny_images)), expected, atol=1e-4)
+    assert np.abs(classifier(tf.constant(tiny_images)) - expected).max() > 0.01
+
+
+@pytest.fixture(scope="module")
+def overconfident():
+    """Two networks that were trained on digits far beyond the last error, and the digits that both were tested on."""
+    digits = load_digits()
+    images, labels = (digits.images[..., None] / 16).astype(np.float32), digits.target.astype(np.int64)
+    return [trained(seed, images[:1500], labels[:1500]) for seed in range(2)], images[1500:1600], labels[1500:1600]
+
+
+def trained(seed, images, labels):
+    keras.utils.set_random_seed(seed)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    model.compile(keras.optimizers.Adam(0.02), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(images, labels, batch_size=128, epochs=100, verbose=0)
+    return model
+
+
+def left_by_an_attack_of_the_outputs_as_logits(model, images, labels):
+    """How many images are right before and after PGD on the cross-entropy of what the model gives."""
+    attack = ProjectedGradientDescent(Linf(0.1), num_steps=20)
+    climb = tf.function(
+        lambda: attack(lambda moved: cross_entropy(model(moved["images"]), labels), {"images": images}, [0, 1])
+    )
+    return [int(np.sum(np.argmax(model(x), axis=1) == labels)) for x in (images, climb()["images"])]
+
+
+def test_an_attack_that_takes_probabilities_for_logits_finds_too_little(overconfident):
+    members, images, labels = overconfident
+    left = {
+        combine: left_by_an_attack_of_the_outputs_as_logits(RobustEnsemble(members, combine=combine), images, labels)
+        for combine in ("log_mean_probability", "mean_probability")
+    }
+    assert left["log_mean_probability"][0] == left["mean_probability"][0] > 80
+    print(left)
+    assert left["mean_probability"][1] > left["log_mean_probability"][1] + 10, left
+
+
+def test_evaluation_takes_the_ensemble_as_one_model_and_notices_probabilities(overconfident):
+    members, images, labels = overconfident
+    records = {
+        combine: evaluate(
+            RobustEnsemble(members, combine=combine), (images, labels), num_steps=10, epsilons=(0.05,), batch_size=100
+        )
+        for combine in ("log_mean_probability", "mean_probability")
+    }
+    logits, chances = records["log_mean_probability"], records["mean_probability"]
+    assert (logits.output, chances.output) == ("logits", "probabilities")
+    warned = [any("gives probabilities, not logits" in text for text in found.warnings) for found in (logits, chances)]
+    assert warned == [False, True]
+    assert logits.results[0].correct == chances.results[0].correct > logits.results[-1].correct
+    predicted = np.argmax(sum(tf.nn.softmax(member(images)).numpy() for member in members), axis=1)
+    assert logits.results[0].correct == int(np.sum(predicted == labels))
+
+
+# Refusals -------------------------------------------------------------------------------------------------------------
+
+
+class Bare(keras.Model):
+    """A model that says nothing of its outputs."""
+
+    def call(self, images):
+        return images[:, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("members", "options", "words"),
+    [
+        (lambda: [linear(0)], {}, "needs several members. Expected: a list of at least 2"),
+        (lambda: linear(0), {}, "needs several members"),
+        (lambda: [linear(0), linear(1, classes=4)], {}, "same number of classes. Expected: one number of classes. "),
+        (lambda: [linear(0), linear(1, side=9)], {}, "do not take the same images"),
+        (lambda: [linear(0), robust(1), linear(2, side=9)], {}, "(8, 8, 3), (9, 9, 3)]"),
+        (lambda: [linear(0), linear(1)], {"combine": "mean_probabilities"}, "did you mean 'mean_probability'?"),
+        (lambda: [linear(0), linear(1)], {"weights": (1.0,)}, "`weights` do not weigh the members. Expected: 2 pos"),
+        (lambda: [linear(0), linear(1)], {"weights": (1.0, 0.0)}, "`weights` do not weigh"),
+        (lambda: [linear(0), linear(1)], {"weights": (1.0, np.nan)}, "`weights` do not weigh"),
+        (lambda: [linear(0), linear(1)], {"weights": "equal"}, "Received: weights='equal'"),
+        (lambda: [linear(0), "model"], {}, "Member 1 is not a classifier that can be combined"),
+        (lambda: [linear(0), Bare(name="bare")], {}, "Received: 'bare', which is not built"),
+        (lambda: [linear(0, activation="softmax", name="soft"), linear(1)], {}, "'soft', which ends in a softmax"),
+        (
+            lambda: [linear(0), RobustEnsemble([linear(1), linear(2)], combine="mean_probability")],
+            {},
+            "which ends in a softmax",
+        ),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(members, options, words):
+    with pytest.raises(InvalidInput, match=re.escape(words)):
+        RobustEnsemble(members(), **options)
+
+
+def test_a_model_whose_classes_nobody_says_is_refused(tiny_images):
+    bare = Bare(name="bare")
+    bare(tiny_images)
+    with pytest.raises(InvalidInput, match="outputs are not known to be"):
+        RobustEnsemble([linear(0), bare])
+    bare.num_classes = 3
+    assert RobustEnsemble([linear(0), bare]).image_shape == (8, 8, 3)
+
+
+def test_an_ensemble_may_be_a_member_and_a_free_size_is_fixed_by_another(tiny_images):
+    free = keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()])
+    inner = RobustEnsemble([linear(0), linear(1)])
+    ensemble = RobustEnsemble([free, inner], weights=(1, 2))
+    assert ensemble.image_shape == (8, 8, 3)
+    members = [free, *inner.members]
+    expected = mean_probability([member(tiny_images) for member in members], [1 / 3] * 3)
+    np.testing.assert_allclose(ensemble(tiny_images), np.log(expected), atol=1e-5)
