@@ -10,7 +10,8 @@ Synopsis:
 Chen et al. (CVPR 2020, arXiv 2003.12862) average the softmax probabilities of three networks that were finetuned from
 three pretext tasks, and attack these probabilities. A cross-entropy that takes them for logits is nearly flat: a
 second softmax confines it to [log(e + K - 1) - 1, log(e + K - 1)], and where a member's softmax has saturated, float32
-keeps little or nothing of its gradient. Their logarithm says the same and hides nothing, so it is the default.
+loses a part of its gradient. An attack that steps by the gradient's sign feels only the second: the surer the members,
+the more it misses. Their logarithm says the same and hides nothing, so it is the default.
 """
 
 from __future__ import annotations
