@@ -1,0 +1,185 @@
+"""What the joint classifier keeps in every mode: replicas, branches, saving, resuming, hand-off, serving."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.encoders import BranchedBatchNormalization
+from advss_tf.encoders.handoff import CARDS, read_variables
+from advss_tf.finetune import JointClassifier, RobustClassifier
+from advss_tf.finetune.joint_options import MODES
+from advss_tf.pretext import Jigsaw, Rotation, Selfie
+from advss_tf.serving import export_classifier, export_encoder
+from advss_tf.training import SGD
+from advss_tf.training.loop import Saving, train
+from advss_tf.training.strategy import get_strategy
+
+ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=2)
+TASKS = {
+    "rotation": Rotation,
+    "jigsaw": lambda encoder: Jigsaw(encoder, grid=2, num_permutations=3),
+    "selfie": lambda encoder: Selfie(encoder, num_layers=1, num_heads=2),
+}
+FORMS = [{"mode": "own"}, {"mode": "stronger"}, {"mode": "sum", "copies": "stack"}]
+EACH_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
+
+
+def network(norm=None):
+    """A network with two stages, (B, 8, 8, 3) -> (B, 96); `norm` makes its batch norm, None for none."""
+    images = keras.Input((8, 8, 3), name="images")
+    x = images
+    for stage, (width, strides) in enumerate(((4, 1), (6, 2)), start=1):
+        start = keras.initializers.HeNormal(seed=stage)
+        layer = keras.layers.Conv2D(width, 3, strides, padding="same", kernel_initializer=start)
+        layer.name = f"stage{stage}_conv"
+        x = layer(x)
+        x = x if norm is None else norm(name=f"stage{stage}_norm")(x)
+        x = keras.layers.ReLU(name=f"stage{stage}_relu")(x)
+    return keras.Model(images, keras.layers.Flatten(name="features", dtype="float32")(x), name="small")
+
+
+def made(encoder, *, task="rotation", **options):
+    model = JointClassifier(encoder, 3, **{"auxiliary": TASKS[task](encoder), "attack": ATTACK, **options})
+    model.compile(optimizer=SGD(0.05, momentum=0.9, weight_decay=1e-3))
+    return model
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_takes_a_step_with_each_task(mode, task, tiny_images, tiny_labels):
+    model = made(network(), task=task, mode=mode)
+    heads = [[v.numpy() for v in part.trainable_variables] for part in (model.supervised, model.auxiliary)]
+    logs = model.train_on_batch(tiny_images, tiny_labels, return_dict=True)
+    assert np.isfinite(logs["loss"])
+    after = [[v.numpy() for v in part.trainable_variables] for part in (model.supervised, model.auxiliary)]
+    moved = [
+        any((one != other).any() for one, other in zip(*each, strict=True)) for each in zip(heads, after, strict=True)
+    ]
+    assert moved == [True, True]
+    of_task = [v for v in model.auxiliary.variables if all(v is not other for other in model.encoder.variables)]
+    trained = {id(v) for v in model.trainable_variables}
+    assert any(id(v) in trained for v in of_task) == (mode != "plain")
+    assert ("auxiliary_loss" in logs) == (mode != "plain")
+
+
+def test_a_stack_of_jigsaws_takes_a_step(tiny_images, tiny_labels):
+    logs = made(network(), task="jigsaw", copies="stack").train_on_batch(tiny_images, tiny_labels, return_dict=True)
+    assert logs["loss"] == pytest.approx(logs["adversarial_loss"] + 0.5 * logs["auxiliary_loss"], rel=1e-5)
+
+
+@EACH_FORM
+def test_two_replicas_end_with_the_weights_of_one(form, tiny_images, tiny_labels):
+    """Same global batches, so only the order of additions differs: after four steps 1e-5 (weights are about 0.1)."""
+    data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels)).repeat(4).batch(8)
+
+    def trained(strategy):
+        with strategy.scope():
+            model = made(network(), **form)
+        return model.fit(data, verbose=0).history, model.get_weights()
+
+    (logs, one), (others, two) = trained(tf.distribute.get_strategy()), trained(get_strategy("mirrored"))
+    for ours, theirs in zip(one, two, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for name in logs:
+        np.testing.assert_allclose(logs[name], others[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@EACH_FORM
+def test_saved_and_loaded_it_goes_on_the_same(form, tiny_encoder, tiny_images, tiny_labels, tmp_path):
+    model = made(tiny_encoder, task="rotation" if "copies" in form else "jigsaw", seed=3, attack_weight=None, **form)
+    model.fit(tiny_images, tiny_labels, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.auxiliary.encoder is loaded.supervised.encoder is loaded.encoder
+    np.testing.assert_allclose(loaded(tiny_images), model(tiny_images), atol=1e-6)
+    for one in (model, loaded):
+        one.fit(tiny_images, tiny_labels, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    configs = [
+        {key: each.get_config()[key] for key in model.get_config() if key != "encoder"} for each in (model, loaded)
+    ]
+    assert configs[0] == configs[1] and json.dumps(configs[0])
+
+
+def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, tmp_path):
+    def make_dataset(*, start_step, num_steps, **_):
+        data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels))
+        return data.batch(4).repeat().skip(start_step).take(num_steps)
+
+    def run(folder, stop_at):
+        moments = [stop_at]
+
+        def advance(done, logs, seconds_left):
+            if done in moments:
+                moments.clear()
+                raise KeyboardInterrupt
+
+        while True:
+            model = made(network(keras.layers.BatchNormalization), mode="stronger")
+            try:
+                train(
+                    model, make_dataset, steps_per_epoch=2, epochs=2, batch_size=4, folder=folder,
+                    validation=tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels)).batch(8),
+                    monitor="val_robust_accuracy", saving=Saving(every_steps=1), say=lambda line: None, advance=advance,
+                )  # fmt: skip
+                return model
+            except KeyboardInterrupt:
+                continue
+
+    whole, cut = run(tmp_path / "whole", None), run(tmp_path / "cut", 3)
+    for one, other in zip(whole.get_weights(), cut.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("mode", "moved"), [("clean", {"clean", "adversarial"}), ("own", {"adversarial"})])
+def test_the_task_goes_through_the_branch_of_the_images_that_it_is_learned_on(mode, moved, tiny_images, tiny_labels):
+    encoder = network(BranchedBatchNormalization)
+    model = made(encoder, mode=mode)
+    before = {variable.path: variable.numpy() for variable in encoder.variables}
+    model.train_on_batch(tiny_images, tiny_labels)
+    changed = {v.path for v in encoder.variables if "moving_mean" in v.path and (v.numpy() != before[v.path]).any()}
+    assert {path.split("/")[1] for path in changed} == moved
+    assert model.delivered_branch == "adversarial"
+
+
+@pytest.mark.parametrize("form", [{"mode": "stronger"}, {"mode": "sum", "copies": "stack"}])
+def test_no_attack_moves_running_statistics(form, tiny_images, tiny_labels):
+    """Steps too short to matter: what is left to move them is one pass of each term."""
+    moved = []
+    for num_steps in (1, 4):
+        attack = ProjectedGradientDescent(Linf(1e-7), num_steps=num_steps, batch_norm="training")
+        model = made(network(keras.layers.BatchNormalization), attack=attack, **form)
+        model.train_on_batch(tiny_images, tiny_labels)
+        moved.append([v.numpy() for v in model.encoder.non_trainable_variables])
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_part_of_the_encoder_can_be_kept(tiny_encoder, tiny_images, tiny_labels):
+    before = {variable.path: variable.numpy() for variable in tiny_encoder.variables}
+    made(tiny_encoder, train="partial").train_on_batch(tiny_images, tiny_labels)
+    changed = {v.path.split("/")[0] for v in tiny_encoder.variables if (v.numpy() != before[v.path]).any()}
+    assert changed == {"stage2_conv"}
+
+
+def test_what_is_served_is_the_supervised_part_alone(tiny_encoder, tiny_images, tmp_path):
+    model = made(tiny_encoder)
+    path = export_classifier(model, tmp_path / "served")
+    served = tf.saved_model.load(str(path)).signatures["logits"](images=tf.constant(tiny_images))["logits"]
+    np.testing.assert_allclose(served, model.logits(tf.constant(tiny_images), training=False), atol=1e-5)
+    alone = export_classifier(RobustClassifier(tiny_encoder, 3, attack=ATTACK), tmp_path / "alone")
+    assert read_variables(path).keys() == read_variables(alone).keys()
+    cards = [json.loads((folder / CARDS / "classifier.json").read_text()) for folder in (path, alone)]
+    assert cards[0] == cards[1]
+
+
+def test_the_encoder_of_a_joint_classifier_can_be_handed_over(tiny_encoder, tmp_path):
+    path = export_encoder(made(tiny_encoder), tmp_path / "encoder")
+    assert read_variables(path).keys() == {variable.path for variable in tiny_encoder.variables}
