@@ -73,8 +73,9 @@ def checked_auxiliary(auxiliary: Any, encoder: keras.Model, *, mode: str, copies
     lacking = [verb for verb in _verbs(mode, copies) if not hasattr(auxiliary, verb)]
     if lacking:
         _refuse(f"lacks what mode={mode!r}, copies={copies!r} needs", f"with {lacking}", type(auxiliary).__name__)
-    if mode != "plain" and not any(variable.trainable for variable in auxiliary.network.trainable_variables):
-        _refuse("would teach the encoder nothing", "one that reads layers that are trained", "all of them frozen")
+    network = auxiliary.network
+    if mode != "plain" and network.variables and not network.trainable_variables:
+        _refuse("would teach the encoder nothing", "that reads layers which are trained", "all of them frozen")
 
 
 def _verbs(mode: str, copies: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pytest
 from advss_tf.config import RecipeError, load_recipe, make_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+PATH = "finetune.auxiliary"
 SGD = {"kind": "sgd", "learning_rate": 0.1}
 
 
@@ -40,11 +41,11 @@ def test_a_task_beside_the_classes_is_t4_of_one_drawn_puzzle_unless_said_otherwi
         (_values(mode="sums"), "finetune.auxiliary.mode: is not known (did you mean 'sum'?). Expected: one of ["),
         (_values(copies="all"), "finetune.auxiliary.copies: is not known."),
         *(
-            (_values(mode=mode, attack_weight=1.0), f"finetune.auxiliary.attack_weight: weighs nothing in the attack of mode {mode}.")
+            (_values(mode=mode, attack_weight=1.0), f"{PATH}.attack_weight: weighs nothing in the attack of mode")
             for mode in ("plain", "clean", "attacked", "own")
         ),
         *(
-            (_values(mode=mode, copies="stack"), "finetune.auxiliary.copies: stacks are attacked together with the image.")
+            (_values(mode=mode, copies="stack"), f"{PATH}.copies: stacks are attacked together with the image.")
             for mode in ("clean", "attacked", "own", "stronger")
         ),
         (
