@@ -20,7 +20,7 @@ def joint(encoder, *, auxiliary=None, threat=None, **options):
     model = JointClassifier(
         encoder, 3, auxiliary=auxiliary or Rotation(encoder), mode="sum", copies="stack", attack=attack, **options
     )
-    model.compile(optimizer="sgd", run_eagerly=True)
+    model.compile(optimizer="sgd")
     return model
 
 
