@@ -60,8 +60,10 @@ class JointClassifier(RobustModel):
     | `"sum"` | T4 | t(x') | x' = argmax CE(x') + attack_weight · SSL(t(x')) |
     | `"stronger"` | T5 | t(x') | two candidates, argmax CE(x') and argmax SSL(t(x')), both in the ball around x, each |
     | | | | found by an attack of its own; image by image the one with the higher |
-    | | | | CE + attack_weight · SSL, at a tie the first. The losses of the heads are on different |
-    | | | | scales, so neither is compared with the other |
+    | | | | CE + attack_weight · SSL |
+
+    For T5 the candidates are judged by one number, as the losses of two heads are on scales of their own: the sum at
+    both, at the points that the attacks return, with batch norm as in the attack; a tie goes to the classes'.
 
     Each image has one puzzle, drawn as the task draws it. With `copies="stack"`, for `"sum"` alone, it has them all, as
     in the code of Hendrycks et al.: the four rotated copies of an image are perturbed after they were turned, each in a
