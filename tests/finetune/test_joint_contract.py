@@ -1,4 +1,4 @@
-"""What the joint classifier keeps in every mode: replicas, branches, saving, resuming, hand-off, serving."""
+"""What the joint classifier keeps in every mode: replicas, saving, resuming, hand-off, serving."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
-from advss_tf.encoders import BranchedBatchNormalization
 from advss_tf.encoders.handoff import CARDS, read_variables
 from advss_tf.finetune import JointClassifier, RobustClassifier
-from advss_tf.finetune.joint_options import MODES
 from advss_tf.pretext import Jigsaw, Rotation, Selfie
 from advss_tf.serving import export_classifier, export_encoder
 from advss_tf.training import SGD
@@ -48,29 +46,6 @@ def made(encoder, *, task="rotation", **options):
     model = JointClassifier(encoder, 3, **{"auxiliary": TASKS[task](encoder), "attack": ATTACK, **options})
     model.compile(optimizer=SGD(0.05, momentum=0.9, weight_decay=1e-3))
     return model
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("mode", MODES)
-def test_each_mode_takes_a_step_with_each_task(mode, task, tiny_images, tiny_labels):
-    model = made(network(), task=task, mode=mode)
-    heads = [[v.numpy() for v in part.trainable_variables] for part in (model.supervised, model.auxiliary)]
-    logs = model.train_on_batch(tiny_images, tiny_labels, return_dict=True)
-    assert np.isfinite(logs["loss"])
-    after = [[v.numpy() for v in part.trainable_variables] for part in (model.supervised, model.auxiliary)]
-    moved = [
-        any((one != other).any() for one, other in zip(*each, strict=True)) for each in zip(heads, after, strict=True)
-    ]
-    assert moved == [True, True]
-    of_task = [v for v in model.auxiliary.variables if all(v is not other for other in model.encoder.variables)]
-    trained = {id(v) for v in model.trainable_variables}
-    assert any(id(v) in trained for v in of_task) == (mode != "plain")
-    assert ("auxiliary_loss" in logs) == (mode != "plain")
-
-
-def test_a_stack_of_jigsaws_takes_a_step(tiny_images, tiny_labels):
-    logs = made(network(), task="jigsaw", copies="stack").train_on_batch(tiny_images, tiny_labels, return_dict=True)
-    assert logs["loss"] == pytest.approx(logs["adversarial_loss"] + 0.5 * logs["auxiliary_loss"], rel=1e-5)
 
 
 @EACH_FORM
@@ -136,37 +111,6 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, t
     whole, cut = run(tmp_path / "whole", None), run(tmp_path / "cut", 3)
     for one, other in zip(whole.get_weights(), cut.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize(("mode", "moved"), [("clean", {"clean", "adversarial"}), ("own", {"adversarial"})])
-def test_the_task_goes_through_the_branch_of_the_images_that_it_is_learned_on(mode, moved, tiny_images, tiny_labels):
-    encoder = network(BranchedBatchNormalization)
-    model = made(encoder, mode=mode)
-    before = {variable.path: variable.numpy() for variable in encoder.variables}
-    model.train_on_batch(tiny_images, tiny_labels)
-    changed = {v.path for v in encoder.variables if "moving_mean" in v.path and (v.numpy() != before[v.path]).any()}
-    assert {path.split("/")[1] for path in changed} == moved
-    assert model.delivered_branch == "adversarial"
-
-
-@pytest.mark.parametrize("form", [{"mode": "stronger"}, {"mode": "sum", "copies": "stack"}])
-def test_no_attack_moves_running_statistics(form, tiny_images, tiny_labels):
-    """Steps too short to matter: what is left to move them is one pass of each term."""
-    moved = []
-    for num_steps in (1, 4):
-        attack = ProjectedGradientDescent(Linf(1e-7), num_steps=num_steps, batch_norm="training")
-        model = made(network(keras.layers.BatchNormalization), attack=attack, **form)
-        model.train_on_batch(tiny_images, tiny_labels)
-        moved.append([v.numpy() for v in model.encoder.non_trainable_variables])
-    for one, other in zip(*moved, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-def test_a_part_of_the_encoder_can_be_kept(tiny_encoder, tiny_images, tiny_labels):
-    before = {variable.path: variable.numpy() for variable in tiny_encoder.variables}
-    made(tiny_encoder, train="partial").train_on_batch(tiny_images, tiny_labels)
-    changed = {v.path.split("/")[0] for v in tiny_encoder.variables if (v.numpy() != before[v.path]).any()}
-    assert changed == {"stage2_conv"}
 
 
 def test_what_is_served_is_the_supervised_part_alone(tiny_encoder, tiny_images, tmp_path):
