@@ -102,6 +102,14 @@ def test_every_option_is_swept_by_a_dotted_path():
     )
 
 
+@pytest.mark.parametrize("name", ["digits_joint", "hendrycks2019_rotation"])
+def test_a_recipe_is_brought_to_every_mode_by_one_or_two_changes(name):
+    changed = [["plain"], ["sum"], *([mode, "drawn"] for mode in ("clean", "attacked", "own", "stronger"))]
+    for words in changed:
+        changes = [f"{PATH}.{key}={word}" for key, word in zip(("mode", "copies"), words, strict=False)]
+        assert load_recipe(CONFIGS / f"{name}.yaml", changes).finetune.auxiliary.mode == words[0]
+
+
 def test_the_recipe_of_hendrycks_2019_is_that_of_the_reference_code():
     recipe = load_recipe(CONFIGS / "hendrycks2019_rotation.yaml")
     encoder, part = recipe.encoder, recipe.finetune
@@ -110,8 +118,8 @@ def test_the_recipe_of_hendrycks_2019_is_that_of_the_reference_code():
     )  # fmt: skip
     auxiliary, attack, sgd = part.auxiliary, part.attack, part.optimizer
     assert (auxiliary.task.kind, auxiliary.mode, auxiliary.copies) == ("rotation", "sum", "stack")
-    # ⅛ of the sum over four copies is half of their mean.
-    assert auxiliary.weight == 0.5 and auxiliary.attack_weight == 4 / 8
+    # ⅛ of the sum over four copies is half of their mean; the attack's weight, not given, is that of training.
+    assert auxiliary.weight == 4 / 8 and auxiliary.attack_weight is None
     assert (attack.epsilon, attack.step_size, attack.num_steps, attack.random_start) == (8 / 255, 2 / 255, 10, True)
     assert (sgd.learning_rate, sgd.momentum, sgd.nesterov, sgd.weight_decay, sgd.decay) == (0.1, 0.9, True, 5e-4, "all")
     assert (sgd.schedule.kind, sgd.schedule.warmup_epochs, sgd.schedule.final_learning_rate) == ("cosine", 0, 1e-6)
