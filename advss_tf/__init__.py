@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         load_record,
         write_report,
     )
-    from advss_tf.finetune import RobustClassifier, RobustEnsemble
+    from advss_tf.finetune import JointClassifier, RobustClassifier, RobustEnsemble
     from advss_tf.pretext import Jigsaw, Rotation, Selfie
     from advss_tf.runner import run
     from advss_tf.serving import export_classifier, export_encoder, export_ensemble, verify_export
@@ -64,6 +64,7 @@ __all__ = [
     "ImageData",
     "InvalidInput",
     "Jigsaw",
+    "JointClassifier",
     "Linf",
     "ProjectedGradientDescent",
     "Puzzle",
@@ -121,7 +122,7 @@ _NAMES_OF = {
         "load_record",
         "write_report",
     ),
-    "finetune": ("RobustClassifier", "RobustEnsemble"),
+    "finetune": ("JointClassifier", "RobustClassifier", "RobustEnsemble"),
     "pretext": ("Jigsaw", "Rotation", "Selfie"),
     "serving": ("export_classifier", "export_encoder", "export_ensemble", "verify_export"),
     "runner": ("run",),

@@ -18,7 +18,7 @@ from advss_tf.attacks import ProjectedGradientDescent, get_threat
 from advss_tf.data import ImageData, load_data
 from advss_tf.encoders import build_encoder
 from advss_tf.errors import InvalidInput
-from advss_tf.finetune import RobustClassifier
+from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.pretext import TASKS
 from advss_tf.training import SGD, AdamW, Piecewise, RobustModel, cosine
 
@@ -49,11 +49,21 @@ def pretext_of(recipe: config.Recipe, encoder: keras.Model) -> RobustModel:
     return TASKS[options.pop("kind")](encoder, seed=recipe.seed, **_attacks(part), **options)
 
 
-def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> RobustClassifier:
+def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> RobustModel:
     """The classifier of a recipe's `finetune` section, on an encoder."""
     part = section(recipe, "finetune")
+    if part.auxiliary is not None:
+        return _joint_of(recipe, encoder, num_classes)
     options = part.model_dump(include={"train", "how", "beta", "boundary"})
     return RobustClassifier(encoder, num_classes, seed=recipe.seed, **_attacks(part), **options)
+
+
+def _joint_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> JointClassifier:
+    part = section(recipe, "finetune")
+    task, options = part.auxiliary.task.model_dump(), part.auxiliary.model_dump(exclude={"task"})
+    auxiliary = TASKS[task.pop("kind")](encoder, seed=recipe.seed, **task)
+    options |= part.model_dump(include={"train", "boundary"})
+    return JointClassifier(encoder, num_classes, auxiliary=auxiliary, seed=recipe.seed, **_attacks(part), **options)
 
 
 def optimizer_of(part: config.Stage, steps_per_epoch: int) -> keras.optimizers.Optimizer:

@@ -58,6 +58,20 @@ def test_the_two_words_of_the_grid_reach_the_classifier():
     assert pretext.attack.num_steps == recipe.pretrain.attack.num_steps
 
 
+def test_a_task_beside_the_classes_has_every_field_of_its_section():
+    changes = ["auxiliary.task={kind: jigsaw, grid: 2, num_permutations: 5}", "auxiliary.mode=stronger"]
+    changes += ["auxiliary.copies=drawn", "auxiliary.weight=0.25", "auxiliary.attack_weight=2", "start=scratch"]
+    recipe = load_recipe(DIGITS.with_name("digits_joint.yaml"), [f"finetune.{change}" for change in changes])
+    encoder = assembly.encoder_of(recipe, (8, 8, 1))
+    model = assembly.classifier_of(recipe, encoder, 10)
+    assert (model.mode, model.copies, model.weight, model.attack_weight) == ("stronger", "drawn", 0.25, 2.0)
+    assert (model.train, model.boundary, model.seed, model.num_classes) == ("full", None, recipe.seed, 10)
+    task = model.auxiliary
+    assert (task.task, task.grid, task.num_permutations, task.seed) == ("jigsaw", 2, 5, recipe.seed)
+    assert task.encoder is model.encoder is encoder and task.attack is None
+    assert model.attack.threat.epsilon == 0.1 and model.eval_attack is model.attack
+
+
 def test_a_section_that_is_null_is_refused():
     recipe = load_recipe(DIGITS, ["pretrain=null", "finetune.start=scratch"])
     with pytest.raises(InvalidInput, match="The recipe has no `pretrain`"):

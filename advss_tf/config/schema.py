@@ -53,6 +53,23 @@ class Pretrain(Stage):
     attack: Attack | None = Field(description="Attack on the training images; null: clean training.")
 
 
+class Auxiliary(Part):
+    """A pretext task beside the classes in adversarial training (Hendrycks et al. 2019; Kucer et al. 2021)."""
+
+    rules: ClassVar[Rules] = (rules.attack_weight_suits_mode, rules.stack_suits_mode, rules.task_is_weighed_once)
+    task: Task = Field(description="The puzzle that the encoder solves beside the classes.")
+    mode: Literal["plain", "clean", "attacked", "own", "sum", "stronger"] = Field(
+        default="sum", description="Where the task's loss is taken and what the attack climbs: T0 to T5, in this order."
+    )
+    weight: float = Field(default=0.5, ge=0, description="Weight of the task's loss in training.")
+    attack_weight: float | None = Field(
+        default=None, ge=0, description="Weight of the task's loss in the attack; null: `weight`."
+    )
+    copies: Literal["drawn", "stack"] = Field(
+        default="drawn", description="One puzzle of each image, or all of them, each in a ball of its own."
+    )
+
+
 class Finetune(Stage):
     """Learning with labels: F1 to F4 of Chen et al. 2020 are `train` times `how`."""
 
@@ -62,12 +79,14 @@ class Finetune(Stage):
         rules.selection_is_possible,
         rules.start_suits_train,
         rules.start_is_no_slip,
+        rules.auxiliary_suits_training,
     )
     start: Text = Field(description="pretrained, scratch, or the path of an exported encoder.")
     train: Literal["linear", "partial", "full"] = Field(description="What is trained: head, last stages, everything.")
     how: Literal["standard", "adversarial", "trades"] = Field(description="On clean images, attacked ones, or both.")
     attack: Attack | None = Field(default=None, description="Attack on training images; null if standard.")
     beta: float = Field(default=6.0, gt=0, description="Weight of the robust term, for how: trades.")
+    auxiliary: Auxiliary | None = Field(default=None, description="A pretext task beside the classes; null: none.")
     boundary: Text | None = Field(default=None, description="Last stage that `partial` freezes; null: last but one.")
     reset_after_boundary: bool = Field(default=False, description="Start with fresh weights after the boundary.")
     select: Literal["auto", "robust_accuracy", "accuracy"] = Field(

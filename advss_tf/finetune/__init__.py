@@ -2,5 +2,6 @@
 
 from advss_tf.finetune.classifier import RobustClassifier
 from advss_tf.finetune.ensemble import RobustEnsemble
+from advss_tf.finetune.joint import JointClassifier
 
-__all__ = ["RobustClassifier", "RobustEnsemble"]
+__all__ = ["JointClassifier", "RobustClassifier", "RobustEnsemble"]

@@ -28,7 +28,7 @@ from advss_tf.errors import InvalidInput, one_of
 from advss_tf.pretext.labelled import LabelledPuzzle
 from advss_tf.pretext.permutations import KINDS, checked_permutations, make_permutations
 from advss_tf.randomness import batch_balanced, batch_uniform, fold
-from advss_tf.training import Batch, Puzzle
+from advss_tf.training import Puzzle
 
 
 class _Defaults(NamedTuple):
@@ -146,12 +146,12 @@ class Jigsaw(LabelledPuzzle):
         """What an exported encoder should say of the puzzle that it learned, its permutations included, as JSON."""
         return {**super().provenance, **self._options()}
 
-    def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
-        images = batch.images
-        size = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
-        labels = self._draw(size, seed)
+    def draw(self, size: Any, seed: tf.Tensor) -> Puzzle:
+        return Puzzle({}, self._labels(size, seed))
+
+    def render(self, images: tf.Tensor, puzzle: Puzzle) -> tf.Tensor:
         orders = np.vstack([np.arange(self.grid**2, dtype=np.int32), self.permutations])
-        return Puzzle({"images": self._shuffled(images, tf.gather(orders, labels))}, labels)
+        return self._shuffled(images, tf.gather(orders, puzzle.targets))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._options(), "faithful": self.faithful}
@@ -160,7 +160,7 @@ class Jigsaw(LabelledPuzzle):
         names = ("grid", "num_permutations", "permutation_set", "identity_share", "balanced", "remainder")
         return {**{name: getattr(self, name) for name in names}, "permutations": self.permutations.tolist()}
 
-    def _draw(self, size: Any, seed: tf.Tensor) -> tf.Tensor:
+    def _labels(self, size: Any, seed: tf.Tensor) -> tf.Tensor:
         """The labels of a batch, `(size,)` int64."""
         if self.balanced:
             # Which labels a batch has one more of, or one at all if it is smaller than the set, is drawn as well.

@@ -6,8 +6,11 @@ Synopsis:
         def __init__(self, encoder, **options):
             super().__init__(encoder, task="rotation", num_answers=4, **options)
 
-        def pose(self, batch, seed):
-            ...                                   # Puzzle({"images": changed images}, answers)
+        def draw(self, size, seed):
+            ...                                   # Puzzle({}, answers)
+
+        def render(self, images, puzzle):
+            ...                                   # changed images
 
 A subclass says how the image is changed. What is learned is the same for all: the cross-entropy of the answer.
 """
@@ -29,7 +32,7 @@ from advss_tf.training import Puzzle
 class LabelledPuzzle(MixedPuzzle):
     """A linear head on the encoder tells the answer; the attack climbs its cross-entropy at the changed image.
 
-    Subclasses define `pose`, whose puzzle has one input, `images`, and the answers `(batch,)` as its targets.
+    Subclasses define `draw`, whose puzzle has the answers `(batch,)` as its targets, and `render`; or `pose`.
 
     Args:
         encoder: Functional Keras model, images -> features.

@@ -3,7 +3,8 @@
 Synopsis:
 
     class Selfie(MixedPuzzle):
-        def pose(self, batch, seed): ...
+        def draw(self, size, seed): ...                                # what is asked of `size` images
+        def render(self, images, puzzle): ...                          # the images that are asked
         def solve(self, images, puzzle, *, training, stream): ...      # loss and accuracy, (batch,) each
 
 Reference: Chen et al., "Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning", CVPR 2020 (arXiv
@@ -18,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.training import Puzzle, RobustModel
+from advss_tf.training import Batch, Puzzle, RobustModel
 
 Solved = tuple[tf.Tensor, tf.Tensor]
 
@@ -26,7 +27,8 @@ Solved = tuple[tf.Tensor, tf.Tensor]
 class MixedPuzzle(RobustModel):
     """A puzzle of one input, `images`, whose loss is `clean_weight · clean + (1 - clean_weight) · attacked`.
 
-    Subclasses define `pose`, `solve` and `chance`.
+    Subclasses define `draw`, `render`, `solve` and `chance`; one that does not draw first may define `pose` in the
+    place of the first two.
 
     Args:
         encoder: The Functional Keras model that is trained and kept, images -> features.
@@ -73,6 +75,29 @@ class MixedPuzzle(RobustModel):
     def chance(self) -> float:
         """The expected accuracy of guessing, in (0, 1)."""
         raise TypeError(f"{type(self).__name__} does not say what guessing reaches: define `chance`.")
+
+    def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
+        images = batch.images
+        drawn = self.draw(tf.shape(images)[0] if images.shape[0] is None else images.shape[0], seed)
+        return drawn._replace(inputs={"images": self.render(images, drawn)})
+
+    def draw(self, size: Any, seed: tf.Tensor) -> Puzzle:
+        """Every random choice of a puzzle of `size` images, from `seed` `(2,)`: its targets and what is fixed."""
+        raise TypeError(f"{type(self).__name__} does not say what is drawn: define `draw`, or `pose`.")
+
+    def render(self, images: tf.Tensor, puzzle: Puzzle) -> tf.Tensor:
+        """What the puzzle makes of images, as `pose` does of its batch, with the choices that were drawn.
+
+        The gradient flows through it: an attack on an image can climb the loss of the puzzle that is made of it.
+
+        Args:
+            images: `(batch, height, width, channels)` in [0, 1], of the size that the encoder takes.
+            puzzle: What `draw` or `pose` returned; its inputs are not read.
+
+        Returns:
+            Images of the same shape. No pixel value changes, so an epsilon-ball is the same before and after.
+        """
+        raise TypeError(f"{type(self).__name__} does not say what it makes of an image: define `render`.")
 
     def solve(self, images: tf.Tensor, puzzle: Puzzle, *, training: bool, stream: str) -> Solved:
         """The loss and the accuracy of the puzzle's answers at `images`: `(batch,)` float32 each."""

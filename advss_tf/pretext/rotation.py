@@ -23,7 +23,7 @@ import tensorflow as tf
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.labelled import LabelledPuzzle
 from advss_tf.randomness import batch_balanced
-from advss_tf.training import Batch, Puzzle
+from advss_tf.training import Puzzle
 
 
 @keras.saving.register_keras_serializable(package="advss_tf")
@@ -71,10 +71,11 @@ class Rotation(LabelledPuzzle):
             name=name,
         )
 
-    def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
-        size = tf.shape(batch.images)[0] if batch.images.shape[0] is None else batch.images.shape[0]
-        turns = batch_balanced(seed, size, 4)
-        return Puzzle({"images": rotate(batch.images, turns)}, turns)
+    def draw(self, size: Any, seed: tf.Tensor) -> Puzzle:
+        return Puzzle({}, batch_balanced(seed, size, 4))
+
+    def render(self, images: tf.Tensor, puzzle: Puzzle) -> tf.Tensor:
+        return rotate(images, puzzle.targets)
 
 
 def rotate(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:

@@ -201,11 +201,14 @@ class Selfie(MixedPuzzle):
         puzzle = self.pose(Batch(inputs), seed_for(self.seed, 0, "evaluate/pose"))
         return self.scores(inputs, puzzle, training=training, stream=self.delivered_branch or "clean")
 
-    def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
-        size = tf.shape(batch.images)[0] if batch.images.shape[0] is None else batch.images.shape[0]
+    def draw(self, size: Any, seed: tf.Tensor) -> Puzzle:
         orders = draw_orders(seed, size, self.grid**2, same=self.mask_per == "batch")
         masked, seen = orders[:, : self.num_masked], orders[:, self.num_masked :]
-        return Puzzle({"images": batch.images}, None, {"masked": masked, "seen": seen, "dropout": fold(seed, 1)})
+        return Puzzle({}, None, {"masked": masked, "seen": seen, "dropout": fold(seed, 1)})
+
+    def render(self, images: tf.Tensor, puzzle: Puzzle) -> tf.Tensor:
+        del puzzle  # the patches are cut of the image as it is
+        return images
 
     def solve(self, images: tf.Tensor, puzzle: Puzzle, *, training: bool, stream: str) -> Solved:
         scores = self.scores(images, puzzle, training=training, stream=stream)

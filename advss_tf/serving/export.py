@@ -77,7 +77,8 @@ def export_classifier(
     `served/2`, and point `--model_base_path` at `served`. Any other path is accepted too.
 
     Args:
-        classifier: A Keras model, images -> logits, with attributes `encoder` and `num_classes`.
+        classifier: A Keras model, images -> logits, with attributes `encoder` and `num_classes`; or a model with such
+            a classifier in an attribute `supervised`, of which nothing else is written.
         path: The folder to write.
         class_names: One name per class; None for "0", "1", …
         branch: The batch-norm branch of the encoder that becomes plain batch norm, if the encoder has branches; None
@@ -92,6 +93,7 @@ def export_classifier(
         InvalidInput: as `export_encoder`; and if the class names do not fit, the input's size is free, the classifier
             does not give one logit per class, or `head(encoder(images))` is not what the classifier computes.
     """
+    classifier = getattr(classifier, "supervised", classifier)
     _refuse_without_parts(classifier)
     branch = branch or getattr(classifier, "delivered_branch", None)
     encoder = _named(classifier.encoder, branch)

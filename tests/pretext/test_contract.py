@@ -157,6 +157,25 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tm
 
 
 @EACH_FORM
+def test_posing_is_drawing_and_rendering_and_the_gradient_flows_through(kind, form, tiny_encoder, tiny_images):
+    """What is made of an image moves with it: each pixel comes to a place of the puzzle, and keeps its value."""
+    model, images, seed = task(kind, tiny_encoder, **form), tf.constant(tiny_images), tf.constant([3, 4])
+    posed, drawn = model.pose(Batch(images), seed), model.draw(8, seed)
+    assert drawn.inputs == {}
+    tf.nest.map_structure(np.testing.assert_array_equal, posed[1:], drawn[1:])
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        rendered = model.render(images, posed)
+        height = tf.reduce_sum(tf.reshape(tf.range(tf.size(rendered), dtype=tf.float32), rendered.shape) * rendered)
+    np.testing.assert_array_equal(rendered, posed.inputs["images"])
+    gradient = np.asarray(tape.gradient(height, images)).reshape(8, -1)
+    for number, (values, weights) in enumerate(zip(tiny_images.reshape(8, -1), gradient, strict=True)):
+        places = (weights - number * values.size).astype(int)
+        assert sorted(places) == list(range(values.size))
+        np.testing.assert_array_equal(np.asarray(rendered[number]).ravel()[places], values)
+
+
+@EACH_FORM
 def test_what_it_says_of_itself_is_json(kind, form, tiny_encoder):
     model = task(kind, tiny_encoder, **form)
     if hasattr(model, "provenance"):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext import MixedPuzzle
-from advss_tf.training import Puzzle
+from advss_tf.training import Batch, Puzzle
 
 ATTACK = ProjectedGradientDescent(Linf(0.125), num_steps=1)
 
@@ -60,6 +60,13 @@ def test_evaluation_reports_what_training_leaves_out(
 def test_a_task_without_solve_says_so(tiny_encoder):
     with pytest.raises(TypeError, match="define `solve`"):
         MixedPuzzle(tiny_encoder).climb({"images": GREY}, Puzzle({"images": GREY}), None, training=False)
+
+
+def test_a_task_that_cannot_be_drawn_or_rendered_says_so(tiny_encoder):
+    with pytest.raises(TypeError, match="define `draw`, or `pose`"):
+        MixedPuzzle(tiny_encoder).pose(Batch(GREY), tf.constant([0, 0]))
+    with pytest.raises(TypeError, match="define `render`"):
+        Darkest(tiny_encoder).render(GREY, Puzzle({}))
 
 
 @pytest.mark.parametrize("clean_weight", [1.0, -0.1])

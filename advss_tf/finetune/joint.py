@@ -1,0 +1,279 @@
+"""Self-supervision inside adversarial training: one encoder, a head for the classes, a head for a pretext task.
+
+Synopsis:
+
+    rotation = Rotation(encoder)                                     # any task with `pose`, `render` and `solve`
+    classifier = JointClassifier(encoder, num_classes=10, auxiliary=rotation, mode="sum", weight=0.5, attack=attack)
+    classifier.compile(optimizer="sgd")
+    classifier.fit(train, validation_data=held_out, epochs=20)
+    classifier.supervised                                            # the RobustClassifier that is served
+
+Both heads belong to models of their own, a `RobustClassifier` and a pretext model on the same encoder; here is only
+what their losses have to do with each other.
+
+References:
+    Hendrycks et al., "Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty", NeurIPS 2019 (arXiv
+    1906.12340), and its code: rotation beside the classes, `copies="stack"`.
+    Kucer et al., "On visual self-supervision and its effect on model robustness", 2021 (arXiv 2112.04367): the question
+    whether the task's loss should descend alone or find the adversarial images as well. Only its abstract was read:
+    that the modes T1 to T5 are its rows is not verified.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from advss_tf.attacks import AttackResult, ProjectedGradientDescent
+from advss_tf.attacks.batches import choose
+from advss_tf.finetune.classifier import RobustClassifier
+from advss_tf.finetune.joint_options import CLIMBING, checked_auxiliary, checked_options
+from advss_tf.finetune.stack import stack_of, stack_terms
+from advss_tf.randomness import fold
+from advss_tf.training import Batch, Puzzle, RobustModel
+
+Inputs = dict[str, tf.Tensor]
+
+
+class _Questions(NamedTuple):
+    """The targets of a joint puzzle: a puzzle for each head."""
+
+    classes: Puzzle
+    auxiliary: Puzzle | None
+
+
+@keras.saving.register_keras_serializable(package="advss_tf")
+class JointClassifier(RobustModel):
+    """An adversarially trained classifier whose encoder solves a pretext task beside it.
+
+    With x an image, x' the attacked one, t the puzzle's transform, `CE` the classes' cross-entropy and `SSL` the task's
+    loss, the weights descend `CE(x') + weight · SSL`, and the modes differ in where `SSL` is taken and in what x' is:
+
+    | mode | | SSL is taken at | the attack |
+    | --- | --- | --- | --- |
+    | `"plain"` | T0 | nowhere | x' = argmax CE |
+    | `"clean"` | T1 | t(x) | x' = argmax CE |
+    | `"attacked"` | T2 | t(x') | x' = argmax CE |
+    | `"own"` | T3 | z' | x' = argmax CE and, by itself, z' = argmax SSL in the ball around t(x) |
+    | `"sum"` | T4 | t(x') | x' = argmax CE(x') + attack_weight · SSL(t(x')) |
+    | `"stronger"` | T5 | t(x') | two candidates, argmax CE(x') and argmax SSL(t(x')), both in the ball around x, each |
+    | | | | found by an attack of its own; image by image the one with the higher |
+    | | | | CE + attack_weight · SSL |
+
+    For T5 the candidates are judged by one number, as the losses of two heads are on scales of their own: the sum at
+    both, at the points that the attacks return, with batch norm as in the attack; a tie goes to the classes'.
+
+    Each image has one puzzle, drawn as the task draws it. With `copies="stack"`, for `"sum"` alone, it has them all, as
+    in the code of Hendrycks et al.: the four rotated copies of an image are perturbed after they were turned, each in a
+    ball of its own around the clean copy, and go through the encoder in one pass with the image. `SSL` is the mean over
+    the copies. Batch norm that uses the batch's statistics is then all that joins them: without it each copy climbs its
+    own loss whatever `attack_weight` is. That code's own ball is around the noise that it starts at, and so reaches
+    twice as far; this one does not.
+
+    A term whose weight is 0 is left out, and its head is not trained. `evaluate` and validation attack the classifier
+    alone, by its cross-entropy, and report the task at the clean puzzle, the same in all modes.
+
+    Args:
+        encoder: A Keras model images -> features.
+        num_classes: Number of classes, at least 2.
+        auxiliary: The pretext model, on the same `encoder` object and without an attack of its own, such as
+            `Rotation(encoder)`.
+        mode: See the table.
+        weight: Weight of the task's loss in training, at least 0.
+        attack_weight: Weight of the task's loss in the attack, at least 0, for `"sum"` and `"stronger"`; by default
+            `weight`.
+        copies: `"drawn"`: one puzzle of each image; `"stack"`: every one that the task knows.
+        train: `"full"` or `"partial"`, as in `RobustClassifier`; some of what the task reads has to be trained.
+        boundary: With `train="partial"`, as in `RobustClassifier`.
+        attack: The attack of training.
+        eval_attack: The attack of `evaluate` and validation; by default the training attack.
+        seed: The run's seed.
+        name: The model's name.
+
+    Call arguments:
+        inputs: `(batch, height, width, channels)` in [0, 1].
+
+    Returns:
+        Logits of the classes, `(batch, num_classes)`.
+
+    Raises:
+        InvalidInput: if a word or a weight is not one, an option does not go with the mode, the pretext model is on
+            another encoder, has an attack or cannot do what the mode asks, or as `RobustClassifier`.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        num_classes: int,
+        *,
+        auxiliary: Any,
+        mode: str = "sum",
+        weight: float = 0.5,
+        attack_weight: float | None = None,
+        copies: str = "drawn",
+        train: str = "full",
+        boundary: str | None = None,
+        attack: ProjectedGradientDescent | None = None,
+        eval_attack: ProjectedGradientDescent | str | None = "attack",
+        seed: int = 0,
+        name: str | None = "classifier",
+    ) -> None:
+        options = checked_options(mode=mode, weight=weight, attack_weight=attack_weight, copies=copies)
+        shared: dict[str, Any] = {"attack": attack, "eval_attack": eval_attack, "seed": seed}
+        supervised = RobustClassifier(encoder, num_classes, train=train, boundary=boundary, name="supervised", **shared)
+        checked_auxiliary(auxiliary, encoder, mode=mode, copies=copies)
+        learns = mode != "plain" and weight > 0
+        super().__init__(
+            encoder,
+            loss_weights={"adversarial_loss": 1.0, **({"auxiliary_loss": float(weight)} if learns else {})},
+            reported=("clean_loss", "accuracy", "robust_accuracy", "auxiliary_loss", "auxiliary_accuracy"),
+            name=name,
+            **shared,
+        )
+        self.supervised, self.auxiliary = supervised, auxiliary
+        self.num_classes, self.train, self.boundary = supervised.num_classes, train, supervised.boundary
+        for option, value in options.items():
+            setattr(self, option, value)
+        self.learns = learns
+        self.built = True
+
+    @property
+    def head(self) -> keras.layers.Layer:
+        """The head of the classes, features -> logits."""
+        return self.supervised.head
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """The variables that have a gradient, each once: the head of a task that is not descended has none."""
+        trained = [*self.supervised.trainable_variables, *(self.auxiliary.trainable_variables if self.learns else ())]
+        return list({id(variable): variable for variable in trained}.values())
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return self.supervised(inputs, training=training)
+
+    def logits(self, images: tf.Tensor, *, training: bool, stream: str = "adversarial") -> tf.Tensor:
+        """The logits of the classes, `(batch, num_classes)` float32."""
+        return self.supervised.logits(images, training=training, stream=stream)
+
+    # The verbs -------------------------------------------------------------------------------------------------------
+
+    def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
+        classes = self.supervised.pose(batch, seed)
+        if not (self.learns or self.mode in CLIMBING):
+            return Puzzle(classes.inputs, _Questions(classes, None))
+        if self.copies == "drawn":
+            return Puzzle(classes.inputs, _Questions(classes, self.auxiliary.pose(batch, seed)))
+        stack = stack_of(self.auxiliary, batch.images)
+        return Puzzle({**classes.inputs, **stack.inputs}, _Questions(classes, stack))
+
+    def climb(self, inputs: Inputs, puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
+        if self.mode not in CLIMBING:
+            return self.supervised.climb(inputs, puzzle.targets.classes, context, training=training)
+        terms = self._both(inputs, puzzle, training=training)
+        return terms["adversarial_loss"] + self.attack_weight * terms["auxiliary_loss"]
+
+    def probe(self, inputs: Inputs, puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
+        return self.supervised.probe(inputs, puzzle.targets.classes, context, training=training)
+
+    def descend(self, inputs: Inputs, puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
+        if self.learns:
+            return self._both(inputs, puzzle, training=training)
+        return self.supervised.descend(inputs, puzzle.targets.classes, training=training)
+
+    def measure(self, inputs: Inputs, puzzle: Puzzle) -> dict[str, tf.Tensor]:
+        terms = self.supervised.measure(inputs, puzzle.targets.classes)
+        if not self.learns:
+            return terms
+        if self.copies == "stack":
+            asked = self._both(puzzle.inputs, puzzle, training=False)
+            return {**terms, **{name: values for name, values in asked.items() if name.startswith("auxiliary")}}
+        asked = puzzle.targets.auxiliary
+        return {**terms, **self._asked(asked.inputs["images"], asked, training=False)}
+
+    def _attack(
+        self, attack: ProjectedGradientDescent | None, climb: Any, puzzle: Puzzle, seed: tf.Tensor
+    ) -> AttackResult:
+        classes = puzzle.targets.classes
+        if attack is None or climb == self.probe:
+            return self.supervised._attack(attack, self.supervised.probe, classes, seed)
+        if self.mode == "own" and self.learns:
+            return self._each_its_own(attack, puzzle, seed)
+        if self.mode == "stronger":
+            return self._stronger(attack, puzzle, seed)
+        return super()._attack(attack, climb, puzzle, seed)
+
+    # The adversaries -------------------------------------------------------------------------------------------------
+
+    def _each_its_own(self, attack: ProjectedGradientDescent, puzzle: Puzzle, seed: tf.Tensor) -> AttackResult:
+        """T3: an attack on each head; what they climbed is added up, what they used of their balls is averaged."""
+        (classes, asked), auxiliary = puzzle.targets, self.auxiliary
+        first = self.supervised._attack(attack, self.supervised.climb, classes, seed)
+        second = auxiliary._attack(attack, auxiliary.climb, asked, fold(seed, 1))
+        inputs = {**first.inputs, "puzzle": second.inputs["images"]}
+        return AttackResult(inputs, first.climb + second.climb, (first.at_bound + second.at_bound) / 2)
+
+    def _stronger(self, attack: ProjectedGradientDescent, puzzle: Puzzle, seed: tf.Tensor) -> AttackResult:
+        """T5: of the adversaries of either head, image by image the one that the weighted sum calls stronger."""
+        (classes, asked), training = puzzle.targets, attack.batch_norm == "training"
+        rendered = asked._replace(inputs=puzzle.inputs)
+        found = [
+            self.supervised._attack(attack, self.supervised.climb, classes, seed),
+            self.auxiliary._attack(attack, self._climb_rendered, rendered, fold(seed, 1)),
+        ]
+        with self.stream("adversarial"), keras.StatelessScope():
+            one, other = (self.climb(each.inputs, puzzle, None, training=training) for each in found)
+        first, second = (each._replace(climb=height) for each, height in zip(found, (one, other), strict=True))
+        return tf.nest.map_structure(tf.stop_gradient, choose(other > one, second, first))
+
+    def _climb_rendered(self, inputs: Inputs, puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
+        """The task's loss at the puzzle that is made of images, `(batch,)`."""
+        del context
+        return self._asked(self._rendered(inputs, puzzle), puzzle, training=training)["auxiliary_loss"]
+
+    # The terms -------------------------------------------------------------------------------------------------------
+
+    def _both(self, inputs: Inputs, puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
+        """The terms of both heads, where the mode takes them."""
+        classes, asked = puzzle.targets
+        if self.copies == "stack":
+            return stack_terms(self, inputs, classes, asked, training=training)
+        terms = self.supervised.descend(inputs, classes, training=training)
+        if self.mode in ("clean", "own"):
+            images = inputs["puzzle"] if self.mode == "own" else asked.inputs["images"]
+        else:
+            images = self._rendered(inputs, asked)
+        return {**terms, **self._asked(images, asked, training=training)}
+
+    def _asked(self, images: tf.Tensor, asked: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
+        stream = "clean" if self.mode == "clean" else "adversarial"
+        loss, accuracy = self.auxiliary.solve(images, asked, training=training, stream=stream)
+        return {"auxiliary_loss": loss, "auxiliary_accuracy": accuracy}
+
+    def _rendered(self, inputs: Inputs, asked: Puzzle) -> tf.Tensor:
+        # An attack's loop may have lost the size, which some tasks have to know.
+        images = tf.ensure_shape(inputs["images"], (None, *self.encoder.input_shape[1:]))
+        return self.auxiliary.render(images, asked)
+
+    # Keras -----------------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_classes", "mode", "weight", "attack_weight", "copies", "train", "boundary")
+        auxiliary = keras.saving.serialize_keras_object(self.auxiliary)
+        # The encoder is the one above, and stands in the file once.
+        options = {key: value for key, value in auxiliary["config"].items() if key != "encoder"}
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in names},
+            "auxiliary": {"registered_name": auxiliary["registered_name"], "config": options},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> JointClassifier:
+        config = dict(config)
+        for key in ("encoder", "attack", "eval_attack"):
+            config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+        task = config["auxiliary"]
+        made = keras.saving.get_registered_object(task["registered_name"], custom_objects=custom_objects)
+        return cls(**{**config, "auxiliary": made(config["encoder"], **task["config"])})

@@ -1,0 +1,127 @@
+"""The section of a task beside the classes: defaults, refusals, dotted changes, and the recipe of Hendrycks et al."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advss_tf.config import RecipeError, load_recipe, make_recipe
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+PATH = "finetune.auxiliary"
+SGD = {"kind": "sgd", "learning_rate": 0.1}
+
+
+def _values(*, finetune: dict[str, Any] | None = None, **auxiliary: Any) -> dict[str, Any]:
+    return {
+        "name": "tiny",
+        "seed": 3,
+        "data": {"kind": "digits"},
+        "encoder": {"kind": "resnet20", "width": 4},
+        "finetune": {
+            "start": "scratch", "train": "full", "how": "adversarial", "attack": {"epsilon": 0.1}, "epochs": 4,
+            "optimizer": SGD, "auxiliary": {"task": {"kind": "rotation"}, **auxiliary}, **(finetune or {}),
+        },
+    }  # fmt: skip
+
+
+def test_a_task_beside_the_classes_is_t4_of_one_drawn_puzzle_unless_said_otherwise():
+    auxiliary = make_recipe(_values()).finetune.auxiliary
+    assert (auxiliary.mode, auxiliary.copies) == ("sum", "drawn")
+    assert (auxiliary.weight, auxiliary.attack_weight) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (_values(weight=-0.1), "finetune.auxiliary.weight: must not be negative. Expected: a number >= 0. Received:"),
+        (_values(attack_weight=-1), "finetune.auxiliary.attack_weight: must not be negative."),
+        (_values(mode="sums"), "finetune.auxiliary.mode: is not known (did you mean 'sum'?). Expected: one of ["),
+        (_values(copies="all"), "finetune.auxiliary.copies: is not known."),
+        *(
+            (_values(mode=mode, attack_weight=1.0), f"{PATH}.attack_weight: weighs nothing in the attack of mode")
+            for mode in ("plain", "clean", "attacked", "own")
+        ),
+        *(
+            (_values(mode=mode, copies="stack"), f"{PATH}.copies: stacks are attacked together with the image.")
+            for mode in ("clean", "attacked", "own", "stronger")
+        ),
+        (
+            _values(copies="stack", task={"kind": "selfie"}),
+            "finetune.auxiliary.copies: needs a task whose puzzles can be counted.",
+        ),
+        (
+            _values(task={"kind": "rotation", "clean_weight": 0.25}),
+            "finetune.auxiliary.task.clean_weight: has no meaning beside the classes.",
+        ),
+        (
+            _values(task={"kind": "selfie", "grid": 3}),
+            "finetune.auxiliary.task.grid: does not divide the images into whole patches.",
+        ),
+        (_values(task={"kind": "puzzle"}), "finetune.auxiliary.task.kind: is not known."),
+        (_values(finetune={"how": "trades"}), "finetune.auxiliary: is a part of adversarial training."),
+        (
+            _values(finetune={"train": "linear", "start": "encoder"}),
+            "finetune.auxiliary: would teach a frozen encoder nothing.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_gives_one_line(values, sentence):
+    with pytest.raises(RecipeError) as caught:
+        make_recipe(values)
+    (fault,) = caught.value.faults
+    assert fault.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        _values(weight=0, attack_weight=0),
+        _values(mode="stronger", attack_weight=2.0),
+        _values(mode="plain", copies="stack"),
+        _values(copies="stack", task={"kind": "jigsaw", "grid": 2, "num_permutations": 5}),
+        _values(finetune={"auxiliary": None}),
+        _values(finetune={"train": "partial", "start": "encoder"}),
+    ],
+)
+def test_what_is_unusual_but_right_is_accepted(values):
+    make_recipe(values)
+
+
+def test_every_option_is_swept_by_a_dotted_path():
+    changes = ["mode=stronger", "copies=drawn", "weight=0.25", "attack_weight=1", "task.kind=rotation"]
+    recipe = load_recipe(CONFIGS / "digits_joint.yaml", [f"finetune.auxiliary.{change}" for change in changes])
+    auxiliary = recipe.finetune.auxiliary
+    assert (auxiliary.mode, auxiliary.copies, auxiliary.weight, auxiliary.attack_weight) == (
+        "stronger",
+        "drawn",
+        0.25,
+        1,
+    )
+
+
+@pytest.mark.parametrize("name", ["digits_joint", "hendrycks2019_rotation"])
+def test_a_recipe_is_brought_to_every_mode_by_one_or_two_changes(name):
+    changed = [["plain"], ["sum"], *([mode, "drawn"] for mode in ("clean", "attacked", "own", "stronger"))]
+    for words in changed:
+        changes = [f"{PATH}.{key}={word}" for key, word in zip(("mode", "copies"), words, strict=False)]
+        assert load_recipe(CONFIGS / f"{name}.yaml", changes).finetune.auxiliary.mode == words[0]
+
+
+def test_the_recipe_of_hendrycks_2019_is_that_of_the_reference_code():
+    recipe = load_recipe(CONFIGS / "hendrycks2019_rotation.yaml")
+    encoder, part = recipe.encoder, recipe.finetune
+    assert (encoder.kind, encoder.depth, encoder.width, encoder.mean, encoder.std) == (
+        "wide_resnet", 40, 2, (0.5,) * 3, (0.5,) * 3,
+    )  # fmt: skip
+    auxiliary, attack, sgd = part.auxiliary, part.attack, part.optimizer
+    assert (auxiliary.task.kind, auxiliary.mode, auxiliary.copies) == ("rotation", "sum", "stack")
+    # ⅛ of the sum over four copies is half of their mean; the attack's weight, not given, is that of training.
+    assert auxiliary.weight == 4 / 8 and auxiliary.attack_weight is None
+    assert (attack.epsilon, attack.step_size, attack.num_steps, attack.random_start) == (8 / 255, 2 / 255, 10, True)
+    assert (sgd.learning_rate, sgd.momentum, sgd.nesterov, sgd.weight_decay, sgd.decay) == (0.1, 0.9, True, 5e-4, "all")
+    assert (sgd.schedule.kind, sgd.schedule.warmup_epochs, sgd.schedule.final_learning_rate) == ("cosine", 0, 1e-6)
+    assert (part.epochs, part.batch_size, part.start, recipe.pretrain) == (100, 128, "scratch", None)
+    assert (recipe.evaluate.epsilons, recipe.evaluate.num_steps) == ((8 / 255,), (20,))

@@ -1,0 +1,129 @@
+"""What the joint classifier keeps in every mode: replicas, saving, resuming, hand-off, serving."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.encoders.handoff import CARDS, read_variables
+from advss_tf.finetune import JointClassifier, RobustClassifier
+from advss_tf.pretext import Jigsaw, Rotation, Selfie
+from advss_tf.serving import export_classifier, export_encoder
+from advss_tf.training import SGD
+from advss_tf.training.loop import Saving, train
+from advss_tf.training.strategy import get_strategy
+
+ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=2)
+TASKS = {
+    "rotation": Rotation,
+    "jigsaw": lambda encoder: Jigsaw(encoder, grid=2, num_permutations=3),
+    "selfie": lambda encoder: Selfie(encoder, num_layers=1, num_heads=2),
+}
+FORMS = [{"mode": "own"}, {"mode": "stronger"}, {"mode": "sum", "copies": "stack"}]
+EACH_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
+
+
+def network(norm=None):
+    """A network with two stages, (B, 8, 8, 3) -> (B, 96); `norm` makes its batch norm, None for none."""
+    images = keras.Input((8, 8, 3), name="images")
+    x = images
+    for stage, (width, strides) in enumerate(((4, 1), (6, 2)), start=1):
+        start = keras.initializers.HeNormal(seed=stage)
+        layer = keras.layers.Conv2D(width, 3, strides, padding="same", kernel_initializer=start)
+        layer.name = f"stage{stage}_conv"
+        x = layer(x)
+        x = x if norm is None else norm(name=f"stage{stage}_norm")(x)
+        x = keras.layers.ReLU(name=f"stage{stage}_relu")(x)
+    return keras.Model(images, keras.layers.Flatten(name="features", dtype="float32")(x), name="small")
+
+
+def made(encoder, *, task="rotation", **options):
+    model = JointClassifier(encoder, 3, **{"auxiliary": TASKS[task](encoder), "attack": ATTACK, **options})
+    model.compile(optimizer=SGD(0.05, momentum=0.9, weight_decay=1e-3))
+    return model
+
+
+@EACH_FORM
+def test_two_replicas_end_with_the_weights_of_one(form, tiny_images, tiny_labels):
+    """Same global batches, so only the order of additions differs: after four steps 1e-5 (weights are about 0.1)."""
+    data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels)).repeat(4).batch(8)
+
+    def trained(strategy):
+        with strategy.scope():
+            model = made(network(), **form)
+        return model.fit(data, verbose=0).history, model.get_weights()
+
+    (logs, one), (others, two) = trained(tf.distribute.get_strategy()), trained(get_strategy("mirrored"))
+    for ours, theirs in zip(one, two, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for name in logs:
+        np.testing.assert_allclose(logs[name], others[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@EACH_FORM
+def test_saved_and_loaded_it_goes_on_the_same(form, tiny_encoder, tiny_images, tiny_labels, tmp_path):
+    model = made(tiny_encoder, task="rotation" if "copies" in form else "jigsaw", seed=3, attack_weight=None, **form)
+    model.fit(tiny_images, tiny_labels, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.auxiliary.encoder is loaded.supervised.encoder is loaded.encoder
+    np.testing.assert_allclose(loaded(tiny_images), model(tiny_images), atol=1e-6)
+    for one in (model, loaded):
+        one.fit(tiny_images, tiny_labels, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    configs = [
+        {key: each.get_config()[key] for key in model.get_config() if key != "encoder"} for each in (model, loaded)
+    ]
+    assert configs[0] == configs[1] and json.dumps(configs[0])
+
+
+def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, tmp_path):
+    def make_dataset(*, start_step, num_steps, **_):
+        data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels))
+        return data.batch(4).repeat().skip(start_step).take(num_steps)
+
+    def run(folder, stop_at):
+        moments = [stop_at]
+
+        def advance(done, logs, seconds_left):
+            if done in moments:
+                moments.clear()
+                raise KeyboardInterrupt
+
+        while True:
+            model = made(network(keras.layers.BatchNormalization), mode="stronger")
+            try:
+                train(
+                    model, make_dataset, steps_per_epoch=2, epochs=2, batch_size=4, folder=folder,
+                    validation=tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels)).batch(8),
+                    monitor="val_robust_accuracy", saving=Saving(every_steps=1), say=lambda line: None, advance=advance,
+                )  # fmt: skip
+                return model
+            except KeyboardInterrupt:
+                continue
+
+    whole, cut = run(tmp_path / "whole", None), run(tmp_path / "cut", 3)
+    for one, other in zip(whole.get_weights(), cut.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_served_is_the_supervised_part_alone(tiny_encoder, tiny_images, tmp_path):
+    model = made(tiny_encoder)
+    path = export_classifier(model, tmp_path / "served")
+    served = tf.saved_model.load(str(path)).signatures["logits"](images=tf.constant(tiny_images))["logits"]
+    np.testing.assert_allclose(served, model.logits(tf.constant(tiny_images), training=False), atol=1e-5)
+    alone = export_classifier(RobustClassifier(tiny_encoder, 3, attack=ATTACK), tmp_path / "alone")
+    assert read_variables(path).keys() == read_variables(alone).keys()
+    cards = [json.loads((folder / CARDS / "classifier.json").read_text()) for folder in (path, alone)]
+    assert cards[0] == cards[1]
+
+
+def test_the_encoder_of_a_joint_classifier_can_be_handed_over(tiny_encoder, tmp_path):
+    path = export_encoder(made(tiny_encoder), tmp_path / "encoder")
+    assert read_variables(path).keys() == {variable.path for variable in tiny_encoder.variables}

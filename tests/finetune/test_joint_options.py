@@ -1,0 +1,90 @@
+"""The options of a joint classifier: defaults, and every refusal."""
+
+from __future__ import annotations
+
+import re
+
+import keras
+import pytest
+
+from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.errors import InvalidInput
+from advss_tf.finetune.joint_options import MODES, checked_auxiliary, checked_options
+from advss_tf.pretext import Rotation, Selfie
+from advss_tf.training import RobustModel
+
+GIVEN = {"mode": "sum", "weight": 0.5, "attack_weight": None, "copies": "drawn"}
+ATTACK = ProjectedGradientDescent(Linf(0.1))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_weight_of_the_attack_is_that_of_training_where_the_attack_has_one(mode):
+    climbed = {"sum": 0.75, "stronger": 0.75}.get(mode)
+    assert checked_options(**{**GIVEN, "mode": mode, "weight": 0.75})["attack_weight"] == climbed
+
+
+def test_the_two_weights_are_separate():
+    options = checked_options(**{**GIVEN, "weight": 0.0, "attack_weight": 2})
+    assert options == {"mode": "sum", "weight": 0.0, "attack_weight": 2.0, "copies": "drawn"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mode": "sums"}, "`mode` is not known (did you mean 'sum'?)"),
+        ({"copies": "all"}, "`copies` is not known"),
+        ({"weight": -0.1}, "`weight` is no weight. Expected: a number >= 0. Received: weight=-0.1"),
+        ({"weight": float("nan")}, "`weight` is no weight"),
+        ({"attack_weight": -1}, "`attack_weight` is no weight"),
+        ({"attack_weight": float("inf")}, "`attack_weight` is no weight"),
+        *(
+            ({"mode": mode, "attack_weight": 1.0}, f"The attack of mode={mode!r} has no term for `attack_weight`")
+            for mode in ("plain", "clean", "attacked", "own")
+        ),
+        *(({"mode": mode, "copies": "stack"}, "A stack is attacked as one") for mode in ("clean", "own", "stronger")),
+    ],
+)
+def test_an_option_that_is_none_is_refused(changes, words):
+    with pytest.raises(InvalidInput, match=re.escape(words)):
+        checked_options(**{**GIVEN, **changes})
+
+
+class Posed(RobustModel):
+    """A task that can neither be rendered nor solved by itself."""
+
+    def __init__(self, encoder):
+        super().__init__(encoder, loss_weights={"loss": 1.0})
+        self.built = True
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "words"),
+    [
+        (lambda encoder: keras.layers.Dense(3), {}, "`auxiliary` is not a pretext model"),
+        (lambda encoder: Rotation(keras.models.clone_model(encoder)), {}, "`auxiliary` is on another encoder"),
+        (lambda encoder: Rotation(encoder, attack=ATTACK), {}, "`auxiliary` has an attack"),
+        (lambda encoder: Rotation(encoder, eval_attack=ATTACK), {}, "with eval_attack=None"),
+        (Posed, {"mode": "clean"}, "Expected: a pretext model with ['solve']"),
+        (Posed, {}, "Expected: a pretext model with ['solve', 'render']"),
+        (
+            lambda encoder: Selfie(encoder, num_layers=1, num_heads=1),
+            {"copies": "stack"},
+            "Expected: a pretext model with ['head', 'num_answers']",
+        ),
+    ],
+)
+def test_a_pretext_model_that_cannot_stand_beside_the_classes_is_refused(made, options, words, tiny_encoder):
+    with pytest.raises(InvalidInput, match=re.escape(words)):
+        checked_auxiliary(made(tiny_encoder), tiny_encoder, **{"mode": "sum", "copies": "drawn", **options})
+
+
+def test_a_task_that_reads_frozen_layers_alone_is_refused(tiny_encoder):
+    rotation = Rotation(tiny_encoder)
+    checked_auxiliary(rotation, tiny_encoder, mode="sum", copies="drawn")
+    tiny_encoder.trainable = False
+    with pytest.raises(InvalidInput, match="would teach the encoder nothing"):
+        checked_auxiliary(rotation, tiny_encoder, mode="sum", copies="drawn")
+
+
+def test_a_mode_without_the_task_asks_nothing_of_it(tiny_encoder):
+    checked_auxiliary(Posed(tiny_encoder), tiny_encoder, mode="plain", copies="drawn")
