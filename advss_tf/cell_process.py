@@ -7,7 +7,8 @@ Synopsis:
 
 TensorFlow takes seconds to start, so a process runs several cells; it keeps tens of MiB of each, whatever is cleared,
 so it does not run many. What kills it, such as a lack of memory, fails one cell and leaves the grid alive. It never
-outlives the process that started it: two would write into one folder.
+outlives the process that started it: two would write into one folder. TensorFlow is imported by the functions that need
+it, so that the child can close its error stream first.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
-import keras
-
-from advss_tf import config, runner
+from advss_tf import config
 from advss_tf.errors import InvalidInput
+from advss_tf.quiet import closed_error_stream
 from advss_tf.screen import Screen
 from advss_tf.workdir import Workdir
 
@@ -36,11 +36,17 @@ CELLS_EACH = 8
 
 def stages_of(recipe: config.Recipe) -> list[str]:
     """The stages of a cell: those of the recipe, without a page of its own."""
+    from advss_tf import runner
+
     return [stage for stage in runner.planned(recipe) if stage != "report"]
 
 
 def run_cell(recipe: config.Recipe, workdir: Workdir) -> None:
     """Runs one cell in this process, its lines in its own log, and clears afterwards what Keras keeps of it."""
+    import keras
+
+    from advss_tf import runner
+
     try:
         runner.run(recipe, workdir, stages=stages_of(recipe), screen=Screen(workdir.log, quiet=True))
     finally:
@@ -118,6 +124,8 @@ def _serve(pipe: Connection) -> None:
     """The child: runs what it is sent until nothing more comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted as well, and ends this
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    with closed_error_stream():
+        from advss_tf import runner  # noqa: F401 - TensorFlow comes with it
     while True:
         try:
             written, root = pipe.recv()

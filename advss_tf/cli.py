@@ -19,6 +19,7 @@ from absl import app, logging
 from absl.flags import argparse_flags
 
 from advss_tf.errors import InvalidInput
+from advss_tf.quiet import closed_error_stream
 from advss_tf.version import __version__
 
 _INVALID, _INTERRUPTED = 2, 130
@@ -71,15 +72,8 @@ def _quiet_import() -> Iterator[None]:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
+    with closed_error_stream():
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 # advss-train ---------------------------------------------------------------------------------------------------------
