@@ -35,7 +35,7 @@ from advss_tf.evaluation.report.figures import (
     mark_training,
     percent_axis,
 )
-from advss_tf.evaluation.report.grid_table import Outcome, grouped
+from advss_tf.evaluation.report.grid_table import Outcome, grouped, judged_epsilon
 from advss_tf.evaluation.report.svg import MUTED, SERIES, SETTINGS, panel, svg_text
 
 # More curves than this are drawn in several panels.
@@ -64,13 +64,16 @@ def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) ->
     groups = [same for same in groups if same]
     if not groups:
         return None
+    eps = judged_epsilon([each.record for same in groups for each in same if each.record])
     epochs = [_average([float(each.best_epoch) for each in same if each.best_epoch]) for same in groups]
     most = max(epochs) or 1.0
     colours, shapes = _numbered(groups, axes[:1]), _numbered(groups, axes[-1:])
     with mpl.rc_context(SETTINGS):
         figure, plot = panel(height=4.6 + 0.2 * (len(colours) + len(shapes)) / 2)
         for same, epoch in zip(groups, epochs, strict=True):
-            clean, robust = (_average([getattr(each.record, name) for each in same]) for name in _ACCURACIES)
+            records = [each.record for each in same if each.record]
+            clean = _average([record.clean_acc for record in records])
+            robust = _average([record.result(WORST, eps=eps).accuracy for record in records])
             look = _look(same[0], axes, colours, shapes)
             plot.scatter([clean], [robust], s=_area(epoch, most), alpha=0.75, linewidths=0, **look)
             between = " ".join(filter(None, (same[0].place.get(axis) for axis in axes[1:-1])))
@@ -187,8 +190,6 @@ def _together(runs: Sequence[Mapping[float, float]]) -> Points:
 
 
 # Scatter --------------------------------------------------------------------------------------------------------------
-
-_ACCURACIES = ("clean_acc", "robust_acc")
 
 
 def _numbered(groups: Sequence[Sequence[Outcome]], axes: Sequence[str]) -> dict[str | None, int]:

@@ -6,11 +6,13 @@ Synopsis:
     rows = run_rows(outcomes)                                                    # a row for each run, for CSV
     values = summaries(outcomes)                                                 # the means as plain values, for JSON
 
-A group holds the runs that differ in nothing but their seed. Accuracies are fractions in [0, 1].
+A group holds the runs that differ in nothing but their seed. Accuracies are fractions in [0, 1]. Robust ones are those
+at the epsilon that the grid trains at, where every record has it, else at the headline of each record.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +75,7 @@ def grouped(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def grid_table(outcomes: Sequence[Outcome], *, axes: Sequence[str]) -> Table:
-    """A row for each group, in the order of the axes: the accuracies at the headline epsilon, epochs and seconds.
+    """A row for each group, in the order of the axes: accuracies at one epsilon, epochs, and the mean of the seconds.
 
     Args:
         outcomes: The runs.
@@ -84,15 +86,16 @@ def grid_table(outcomes: Sequence[Outcome], *, axes: Sequence[str]) -> Table:
     """
     records = [outcome.record for outcome in outcomes if outcome.record]
     attacks = attack_columns(records)
-    several = len({(record.threat, record.eps) for record in records}) > 1
+    eps = judged_epsilon(records)
+    several = len({_ball(record, eps) for record in records}) > 1
     judged = [*attacks, *([WORST] if len(attacks) > 1 or several else [])]
     rows = [
-        tuple(_row(same, axes=axes, judged=judged, epsilon=several))
+        tuple(_row(same, axes=axes, judged=judged, eps=eps, several=several))
         for same in grouped(outcomes).values()
         if any(outcome.status != "not run" for outcome in same)
     ]
     heads = [*axes, "runs", "clean", *(["ε"] if several else []), *(attack_title(attack) for attack in judged)]
-    columns = [_capital(head) for head in [*heads, "epochs to best", "pretraining", "finetuning"]]
+    columns = [_capital(head) for head in [*heads, "epochs to best", "pretraining took", "finetuning took"]]
     words = tuple(range(len(axes)))
     return Table(tuple(columns), tuple((row,) for row in rows), text=words or (0,))
 
@@ -103,10 +106,24 @@ def plain_table(outcomes: Sequence[Outcome], axes: Sequence[str]) -> tuple[list[
     return list(table.columns), [[cell.text for cell in row] for group in table.groups for row in group]
 
 
+def judged_epsilon(records: Sequence[Record]) -> float | None:
+    """The one epsilon that the runs were trained at, if every record has it; None for that of each record.
+
+    Runs of standard training know none, and are judged where the others are.
+    """
+    trained = {record.training_eps for record in records if record.training_eps}
+    if len(trained) != 1 or len({record.threat for record in records}) != 1:
+        return None
+    (eps,) = trained
+    fits = all(record.training_threat in (None, record.threat) for record in records)
+    known = all(any(math.isclose(eps, other, abs_tol=1e-9) for other in record.epsilons) for record in records)
+    return eps if fits and known else None
+
+
 def ball_text(outcomes: Sequence[Outcome]) -> str:
-    """The ball of the headline, `Linf 0.1`, or that there are several."""
+    """The ball that runs are judged in, `Linf 0.1`, or that there are several."""
     records = [outcome.record for outcome in outcomes if outcome.record]
-    balls = list(dict.fromkeys(f"{record.threat} {epsilon_text(record.eps, record.threat)}" for record in records))
+    balls = list(dict.fromkeys(_ball(record, judged_epsilon(records)) for record in records))
     return balls[0] if len(balls) == 1 else "several balls"
 
 
@@ -135,16 +152,22 @@ def result_key(result: Result) -> str:
     return CLEAN if result.attack == CLEAN else f"{result.attack} at {epsilon_text(result.eps, result.threat)}"
 
 
-def _row(same: Sequence[Outcome], *, axes: Sequence[str], judged: Sequence[str], epsilon: bool) -> Iterator[Cell]:
+def _ball(record: Record, eps: float | None) -> str:
+    return f"{record.threat} {epsilon_text(record.eps if eps is None else eps, record.threat)}"
+
+
+def _row(
+    same: Sequence[Outcome], *, axes: Sequence[str], judged: Sequence[str], eps: float | None, several: bool
+) -> Iterator[Cell]:
     records = [outcome.record for outcome in same if outcome.record]
     yield from (Cell(same[0].place.get(axis) or "–") for axis in axes)
     yield Cell(_runs(same))
     yield _percent([record.clean_acc for record in records])
-    if epsilon:
+    if several:
         yield Cell(ball_text(same) if records else "–")
     for attack in judged:
         found = [record for record in records if attack in (*record.attacks, WORST)]
-        yield _percent([record.result(attack).accuracy for record in found], strong=attack == judged[-1])
+        yield _percent([record.result(attack, eps=eps).accuracy for record in found], strong=attack == judged[-1])
     epochs: list[float] = [outcome.best_epoch for outcome in same if outcome.best_epoch is not None]
     yield Cell(_mean(epochs, lambda mean: f"{mean:.3g}"))
     for name in ("pretrain_seconds", "finetune_seconds"):
@@ -205,4 +228,5 @@ def _robust(line: Mapping[str, Any]) -> Any:
 
 
 def _capital(head: str) -> str:
-    return head[:1].upper() + head[1:]
+    # A Greek letter stays: a capital epsilon reads as an E.
+    return head[:1].upper() + head[1:] if head[:1].isascii() else head
