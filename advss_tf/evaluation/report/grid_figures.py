@@ -84,6 +84,7 @@ def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) ->
         for axis, label in ((plot.xaxis, "clean accuracy"), (plot.yaxis, "robust accuracy")):
             axis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
             axis.set_label_text(label)
+        plot.xaxis.set_major_locator(MaxNLocator(nbins=6))
         plot.margins(0.12)
         plot.grid(axis="x")
         _key(plot, axes, colours, shapes, most)
@@ -221,7 +222,10 @@ def _key(plot: Axes, axes: Sequence[str], colours: Mapping[Any, int], shapes: Ma
         looks = {value: MARKERS[number % len(MARKERS)] for value, number in shapes.items()}
         handles += [_sample(legend_text(v or f"any {axes[-1]}"), color=MUTED, marker=m) for v, m in looks.items()]
     handles.append(_sample(f"best after {most:.3g} epochs", color=MUTED, markersize=_LARGEST_AREA**0.5, alpha=0.4))
-    plot.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, borderaxespad=0.2)
+    plot.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.2,
+        handlelength=1.6, fontsize=9.5,
+    )  # fmt: skip
 
 
 def _sample(label: str, **look: Any) -> Line2D:
