@@ -152,7 +152,7 @@ def test_many_curves_are_parted_by_the_last_axis():
 
 
 def test_figures_have_no_colours_of_their_own_and_names_are_text():
-    outcomes = [run("<b>&", "P3", "F4", seed) for seed in (0, 1)]
+    outcomes = [run(task, "P3", "F4", seed) for task in ("<b>&", "rotation") for seed in (0, 1)]
     for svg in (clean_against_robust(outcomes, axes=AXES), robust_by_epoch(outcomes, axes=AXES)[0].svg):
         assert not re.findall(r": ?#[0-9a-f]{3,6}\b", svg)
         assert any("<b>&" in word for word in texts(svg))

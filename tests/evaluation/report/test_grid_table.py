@@ -85,12 +85,12 @@ def test_groups_of_several_balls_say_which_is_theirs():
 
 
 def test_all_are_judged_at_the_one_epsilon_that_was_trained_at_where_every_record_has_it():
-    radii = {"eps": 0.2, "epsilons": (0.1, 0.2)}
+    radii = {"eps": 0.3, "epsilons": (0.1, 0.3)}
     outcomes = [run("P1-F3", 0, record=record(**radii)), run("P1-F4", 0, record=record(**radii, trained=0.1))]
     assert ball_text(outcomes) == "Linf 0.1"
     assert [row[4] for row in plain_table(outcomes, AXES)[1]] == ["50.0 %", "50.0 %"]
-    outcomes.append(run("P3-F4", 0, record=record(**radii, trained=0.2)))
-    assert ball_text(outcomes) == "Linf 0.2"
+    outcomes.append(run("P3-F4", 0, record=record(**radii, trained=0.3)))
+    assert ball_text(outcomes) == "Linf 0.3"
     assert [row[4] for row in plain_table(outcomes, AXES)[1]] == ["40.0 %"] * 3
 
 
@@ -113,13 +113,13 @@ def test_the_number_to_look_at_is_marked():
 
 def test_every_run_is_a_row_with_the_same_keys():
     outcomes = [
-        run("P1-F4", 0, record=record(epsilons=(0.1, 0.2)), shared_from="../b"),
+        run("P1-F4", 0, record=record(epsilons=(0.1, 0.3)), shared_from="../b"),
         run("P3-F4", 0, error="E: x"),
         run("P3-F4", 1),
     ]
     rows = run_rows(outcomes)
     assert len({tuple(row) for row in rows}) == 1
-    assert rows[0]["pgd-20 at 0.2"] == 0.4 and rows[0]["clean"] == 0.8 and rows[0]["shared_from"] == "../b"
+    assert rows[0]["pgd-20 at 0.3"] == 0.4 and rows[0]["clean"] == 0.8 and rows[0]["shared_from"] == "../b"
     assert [row["status"] for row in rows] == ["finished", "failed", "not run"]
     assert rows[1]["error"] == "E: x" and rows[1]["clean"] is None and rows[2]["pretraining"] == "P3"
 
