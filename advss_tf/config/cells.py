@@ -25,6 +25,7 @@ from .schema import Recipe
 
 MOST_CELLS = 5000
 """Cells of the largest grid."""
+_TAKEN = ("figures", "report", "grid.csv", "grid.json", "grid.log", "grid.md", "grid.yaml")
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _named(
     grid: str, axes: tuple[Axis, ...], same: Mapping[str, list[tuple[Value, ...]]], recipes: Mapping[str, Recipe]
 ) -> Iterator[GridCell]:
     """Cells with names that differ, for people in folders and for recipes in small letters."""
-    names: set[str] = set()
+    names = set(_TAKEN)  # what a grid's folder holds beside its cells
     for key, several in same.items():
         columns = [list(dict.fromkeys(column)) for column in zip(*several, strict=True)]
         alone = [column[0] if len(column) == 1 else None for column in columns]

@@ -83,6 +83,11 @@ def test_names_that_would_be_the_same_folder_are_told_apart():
     assert names[0] == "a_b" and names[1].startswith("A_B-") and len({name.lower() for name in names}) == 2
 
 
+def test_no_cell_has_the_name_of_another_thing_in_the_grid_s_folder():
+    found = cells({"what": {"report": {"finetune.beta": 1}, "Figures": {"finetune.beta": 2}, "grid": {}}})
+    assert found[0].name.startswith("report-") and found[1].name.startswith("Figures-") and found[2].name == "grid"
+
+
 def test_a_name_that_is_too_long_for_a_recipe_is_cut_and_stays_its_own():
     long = "x" * 70
     found = cells({"how": {long + "1": {"finetune.beta": 1}, long + "2": {"finetune.beta": 2}}})
