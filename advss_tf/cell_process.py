@@ -24,6 +24,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
+from absl import logging
+
 from advss_tf import config
 from advss_tf.errors import InvalidInput
 from advss_tf.quiet import closed_error_stream
@@ -124,6 +126,7 @@ def _serve(pipe: Connection) -> None:
     """The child: runs what it is sent until nothing more comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted as well, and ends this
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.set_verbosity(logging.ERROR)  # as in the parent: TensorFlow logs through absl, and at length
     with closed_error_stream():
         from advss_tf import runner  # noqa: F401 - TensorFlow comes with it
     while True:

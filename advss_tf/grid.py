@@ -86,13 +86,14 @@ class _Going:
         self.failed: dict[str, str] = {}
         self.known: dict[str, Outcome] = {}
         self.broken: dict[str, str] = {}
+        self.ran = False
 
     def take(self, number: int) -> None:
         """Brings one cell to its end, whatever that is."""
         cell, workdir = self.cells[number], self._workdir(self.cells[number])
         if finished(cell, workdir):
             return
-        left = duration(self._seconds_left())
+        self.ran, left = True, duration(self._seconds_left())
         self._say(number, f"about {left} left" if left != "?" else "under way")
         started = time.monotonic()
         try:
@@ -109,8 +110,10 @@ class _Going:
         self._write(pictures=False)
 
     def show(self) -> None:
-        """Writes the figures and the page as well, and shows the table."""
-        screen, found = self._screen(self.root / "grid.log"), self._write(pictures=True)
+        """Writes the figures and the page as well, if something is new, and shows the table."""
+        missing = not (self.root / "report" / "index.html").is_file()
+        screen = self._screen(self.root / "grid.log")
+        found = self._write(pictures=True) if self.ran or missing else [self._outcome(cell) for cell in self.grid.cells]
         columns, rows = plain_table(found, self._axes())
         screen.table(f"{self.grid.name}: mean ± 95 % t-interval over runs", columns, rows)
         for name, reason in self.failed.items():
