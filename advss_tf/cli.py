@@ -19,6 +19,7 @@ from absl import app, logging
 from absl.flags import argparse_flags
 
 from advss_tf.errors import InvalidInput
+from advss_tf.quiet import closed_error_stream
 from advss_tf.version import __version__
 
 _INVALID, _INTERRUPTED = 2, 130
@@ -71,15 +72,8 @@ def _quiet_import() -> Iterator[None]:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
+    with closed_error_stream():
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 # advss-train ---------------------------------------------------------------------------------------------------------
@@ -88,10 +82,13 @@ def _quiet_import() -> Iterator[None]:
 def _train_flags() -> argparse.ArgumentParser:
     parser = argparse_flags.ArgumentParser(
         prog="advss-train",
-        description="Runs a recipe: pretrain, finetune, evaluate, export, report. Killed, the same command goes on.",
+        description="Runs a recipe: pretrain, finetune, evaluate, export, report; or a grid of recipes, one after the "
+        "other. Killed, the same command goes on.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--config", metavar="RECIPE.yaml", help="the recipe, such as configs/digits.yaml")
+    parser.add_argument("--grid", metavar="GRID.yaml", help="a base recipe and axes, such as configs/grid_digits.yaml")
+    parser.add_argument("--only", action="append", default=[], metavar="AXIS=A,B", help="only these cells of the grid")
     parser.add_argument("--workdir", metavar="FOLDER", help="the run's folder, such as runs/digits")
     parser.add_argument("--stages", metavar="A,B", help="only these of pretrain,finetune,evaluate,export,report")
     parser.add_argument(
@@ -108,9 +105,13 @@ def _train(args: argparse.Namespace) -> int:
     if args.schema:
         Path(args.schema).write_text(json.dumps(config.json_schema(), indent=2) + "\n")
         return 0
-    for flag in ("config", "workdir"):
+    for flag in ("grid" if args.grid else "config", "workdir"):
         if not getattr(args, flag):
             raise InvalidInput(f"`--{flag}` is missing.", expected=f"--{flag} {flag.upper()}", received="nothing")
+    if args.grid:
+        return _train_grid(args)
+    if args.only:
+        raise InvalidInput("`--only` chooses cells of a grid.", expected="--grid GRID.yaml", received="--config")
     recipe = config.load_recipe(Path(args.config), args.overrides)
     chosen = args.stages.split(",") if args.stages is not None else None
     with _quiet_import():
@@ -121,6 +122,20 @@ def _train(args: argparse.Namespace) -> int:
     runner.run(recipe, workdir, stages=chosen)
     _show_result(workdir)
     return 0
+
+
+def _train_grid(args: argparse.Namespace) -> int:
+    from advss_tf import config
+
+    for flag in ("config", "stages"):
+        if getattr(args, flag) is not None:
+            expected = "--grid alone; its `base` names the recipe, and a cell runs all its stages"
+            raise InvalidInput(f"`--{flag}` does not go with `--grid`.", expected=expected, received=f"--{flag}")
+    grid = config.load_grid(args.grid, args.overrides)
+    cells = grid.only(args.only)
+    with _quiet_import():
+        from advss_tf.grid import run_grid
+    return 1 if run_grid(grid, args.workdir, cells=cells) else 0
 
 
 def _show_result(workdir: Any) -> None:

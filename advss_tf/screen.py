@@ -33,16 +33,18 @@ class Screen:
     Args:
         log: A file that every line is appended to, with its time; None for none.
         console: Where to write; by default the standard output.
+        quiet: Whether lines go to the log alone, as those of one run among many do; a terminal still has its bar.
     """
 
-    def __init__(self, log: Path | None = None, *, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+    def __init__(self, log: Path | None = None, *, console: Console | None = None, quiet: bool = False) -> None:
+        self.console, self.quiet = console or Console(highlight=False, soft_wrap=True), quiet
         if log is not None:
             _log_to(log)
 
     def say(self, line: str) -> None:
         """One line, to the screen and to the log."""
-        self.console.print(line, markup=False)
+        if not self.quiet:
+            self.console.print(line, markup=False)
         _LOG.info(line)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

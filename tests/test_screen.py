@@ -42,3 +42,11 @@ def test_a_table_has_all_its_cells():
     screen.table("Accuracy", ["model", "clean"], [["digits", "88.6 %"]])
     for text in ("Accuracy", "model", "clean", "digits", "88.6 %"):
         assert text in page.getvalue()
+
+
+def test_a_quiet_screen_writes_its_lines_into_the_log_alone(tmp_path):
+    page = io.StringIO()
+    screen = Screen(tmp_path / "run.log", console=Console(file=page), quiet=True)
+    screen.say("pretrain 1/15: loss 1.386")
+    assert page.getvalue() == ""
+    assert (tmp_path / "run.log").read_text().endswith(" pretrain 1/15: loss 1.386\n")

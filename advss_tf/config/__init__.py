@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from .faults import RecipeError
+from .cells import GridCell
+from .faults import GridError, RecipeError
+from .grid import Grid, dump_grid, grid_difference, load_grid
 from .loading import difference, dump_recipe, json_schema, load_recipe, make_recipe, recipe_fingerprint
 from .schema import Attack, Corruptions, Finetune, Pretrain, Recipe, Stage
+from .yaml_text import read_yaml
 
 __all__ = [
     "Attack",
     "Corruptions",
     "Finetune",
+    "Grid",
+    "GridCell",
+    "GridError",
     "Pretrain",
     "Recipe",
     "RecipeError",
     "Stage",
     "difference",
+    "dump_grid",
     "dump_recipe",
+    "grid_difference",
     "json_schema",
+    "load_grid",
     "load_recipe",
     "make_recipe",
+    "read_yaml",
     "recipe_fingerprint",
 ]

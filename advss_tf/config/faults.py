@@ -29,13 +29,22 @@ class RecipeError(InvalidInput):
         faults: One line for each fault: `pretrain.epochs: must be … Expected: … Received: …`.
     """
 
-    def __init__(self, source: str, faults: Iterable[Fault]) -> None:
+    noun = "recipe"
+
+    def __init__(self, source: str, faults: Iterable[Fault | str]) -> None:
         self.source, self.faults = source, tuple(str(fault) for fault in faults)
         count = f"{len(self.faults)} faults" if len(self.faults) > 1 else "a fault"
-        super().__init__(f"The recipe {source} has {count}.", expected="a recipe without faults", received=source)
+        expected = f"a {self.noun} without faults"
+        super().__init__(f"The {self.noun} {source} has {count}.", expected=expected, received=source)
 
     def __str__(self) -> str:
         return "\n".join([self.what[:-1] + ":", *(f"  {fault}" for fault in self.faults)])
+
+
+class GridError(RecipeError):
+    """A grid that cannot be used, with everything that is wrong with it and with its cells."""
+
+    noun = "grid"
 
 
 _SHORT = reprlib.Repr()

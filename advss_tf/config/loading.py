@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from ..errors import nearest
 from .faults import RecipeError, faults_of, show
-from .overrides import apply_overrides
+from .overrides import Override, apply_overrides
 from .parts import Fault
 from .schema import Recipe
 from .yaml_text import InvalidYaml, read_yaml, write_yaml
@@ -41,21 +41,29 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: for a file that cannot be read or a recipe that is not valid; it lists every fault.
     """
+    return make_recipe(read_values(path), overrides, source=str(path))
+
+
+def read_values(path: str | Path, *, error: type[RecipeError] = RecipeError) -> Any:
+    """The plain values in a YAML file, not checked.
+
+    Raises:
+        RecipeError: or `error`, for a file that cannot be read or is not YAML 1.2.
+    """
     source = str(path)
     try:
-        values = read_yaml(_text(Path(path)))
-    except InvalidYaml as error:
-        at = f"{source}:{error.line}" if error.line else source
-        raise RecipeError(source, [f._replace(path=f.path or at) for f in error.faults]) from None
-    return make_recipe(values, overrides, source=source)
+        return read_yaml(_text(Path(path)))
+    except InvalidYaml as found:
+        at = f"{source}:{found.line}" if found.line else source
+        raise error(source, [fault._replace(path=fault.path or at) for fault in found.faults]) from None
 
 
-def make_recipe(values: Any, overrides: Iterable[str] = (), *, source: str = "from Python") -> Recipe:
+def make_recipe(values: Any, overrides: Iterable[Override] = (), *, source: str = "from Python") -> Recipe:
     """The recipe that nested dicts describe, with overrides applied.
 
     Args:
         values: What a YAML file would hold. Left as it is.
-        overrides: As in `load_recipe`.
+        overrides: As in `load_recipe`, or pairs of a path and a value.
         source: What errors call the recipe.
 
     Raises:
@@ -64,7 +72,7 @@ def make_recipe(values: Any, overrides: Iterable[str] = (), *, source: str = "fr
     if not isinstance(values, Mapping) or not values:
         what = "is empty" if values is None or values == {} else "must be a section with keys"
         raise RecipeError(source, [Fault(source, what, "keys such as name, seed, data and encoder", show(values))])
-    values = _copy(values)
+    values = copy_values(values)
     faults = apply_overrides(values, [overrides] if isinstance(overrides, str) else overrides, root=Recipe)
     try:
         recipe = Recipe.model_validate(values)
@@ -87,7 +95,12 @@ def recipe_fingerprint(recipe: Recipe) -> str:
 
 def difference(old: Recipe, new: Recipe) -> list[str]:
     """What changed between two recipes, one line for each field: `pretrain.epochs: 10 -> 12`."""
-    return list(_differences(old.model_dump(mode="json"), new.model_dump(mode="json"), ""))
+    return differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
+
+
+def differences(old: Any, new: Any) -> list[str]:
+    """What changed between nested dicts, one line for each place."""
+    return list(_differences(old, new, ""))
 
 
 def json_schema() -> dict[str, Any]:
@@ -122,10 +135,11 @@ def _hint(path: Path) -> str:
     return f" (did you mean {str(folder / near)!r}?)" if near else ""
 
 
-def _copy(values: Any) -> Any:
+def copy_values(values: Any) -> Any:
+    """A copy of nested sections and lists as plain dicts and lists."""
     if isinstance(values, Mapping):
-        return {key: _copy(inner) for key, inner in values.items()}
-    return [_copy(inner) for inner in values] if isinstance(values, list) else values
+        return {key: copy_values(inner) for key, inner in values.items()}
+    return [copy_values(inner) for inner in values] if isinstance(values, list) else values
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:

@@ -5,10 +5,12 @@ Synopsis:
     faults = apply_overrides(values, ["pretrain.epochs=3", "finetune=null", "encoder.kind=resnet18"], root=Recipe)
 
 A value is read as YAML, so lists, sections, null and `8/255` are written as in a file. Overrides are applied in order.
+A pair, such as `("pretrain.epochs", 3)`, is an override whose value has been read.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,8 +18,10 @@ from .faults import show, unknown_key
 from .parts import Fault, Part, kind_of, sections_in
 from .yaml_text import InvalidYaml, read_yaml
 
+Override = str | tuple[str, Any]
 
-def apply_overrides(values: dict[str, Any], overrides: Iterable[str], *, root: type[Part]) -> list[Fault]:
+
+def apply_overrides(values: dict[str, Any], overrides: Iterable[Override], *, root: type[Part]) -> list[Fault]:
     """Changes `values` in place.
 
     A new `kind` drops those keys of its section that the new kind does not know, unless an override set them; what both
@@ -46,22 +50,32 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str], *, root: t
 
 
 def _read(override: Any, root: type[Part]) -> tuple[tuple[str, ...], Any]:
-    """The keys and the value of `a.b=c`."""
+    """The keys and the value of `a.b=c`, or of a pair."""
+    if isinstance(override, tuple):
+        path, value = override
+        # Several recipes may be changed by the same pair, and further overrides may change what it brings.
+        return _keys(path, root, received=f"{path}: {show(value)}"), copy.deepcopy(value)
     path, equals, written = override.partition("=") if isinstance(override, str) else ("", "", "")
     path, received = path.strip(), f"--set {show(override)}"
     if not (path and equals and written.strip()):
         expected = "path=value, such as pretrain.epochs=3 or finetune=null"
         raise InvalidYaml([Fault("--set", "is not followed by path=value", expected, received)])
-    keys = tuple(path.split("."))
-    for depth, key in enumerate(keys):
-        known = {name for section in _sections_at(root, keys[:depth]) for name in section.model_fields}
-        if key not in known:
-            raise InvalidYaml([unknown_key(".".join(keys[: depth + 1]), known, received=received)])
+    keys = _keys(path, root, received=received)
     try:
         return keys, read_yaml(written)
     except InvalidYaml as error:
         faults = [fault._replace(path=path + ("." * bool(fault.path)) + fault.path) for fault in error.faults]
         raise InvalidYaml([fault._replace(received=received) for fault in faults]) from None
+
+
+def _keys(path: str, root: type[Part], *, received: str) -> tuple[str, ...]:
+    """The keys of a dotted path; each must be one that some recipe has there."""
+    keys = tuple(path.split("."))
+    for depth, key in enumerate(keys):
+        known = {name for section in _sections_at(root, keys[:depth]) for name in section.model_fields}
+        if key not in known:
+            raise InvalidYaml([unknown_key(".".join(keys[: depth + 1]), known, received=received)])
+    return keys
 
 
 def _sections_at(root: type[Part], keys: tuple[str, ...]) -> tuple[type[Part], ...]:

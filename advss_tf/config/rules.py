@@ -215,10 +215,10 @@ def selection_is_possible(finetune: schema.Finetune) -> Iterator[Fault]:
 
 
 def start_suits_train(finetune: schema.Finetune) -> Iterator[Fault]:
-    """Weights that nobody trained are not frozen."""
+    """Weights that nobody trained are not frozen, unless the recipe says that this is what is to be measured."""
     start, train = finetune.start, finetune.train
-    if start == "scratch" and train != "full":
-        expected = "train: full, or a start that has learned something"
+    if start == "scratch" and train != "full" and not finetune.freeze_random:
+        expected = "train: full, a start that has learned something, or freeze_random: true for the baseline"
         yield Fault("train", "would freeze random weights", expected, f"train={train!r}, start={start!r}")
     if train == "linear" and finetune.reset_after_boundary:
         expected = "reset_after_boundary: false, or train: partial or full"

@@ -89,6 +89,9 @@ class Finetune(Stage):
     auxiliary: Auxiliary | None = Field(default=None, description="A pretext task beside the classes; null: none.")
     boundary: Text | None = Field(default=None, description="Last stage that `partial` freezes; null: last but one.")
     reset_after_boundary: bool = Field(default=False, description="Start with fresh weights after the boundary.")
+    freeze_random: bool = Field(
+        default=False, description="Let `scratch` be frozen in part: P1 with F1 or F2, a baseline of random features."
+    )
     select: Literal["auto", "robust_accuracy", "accuracy"] = Field(
         default="auto", description="Held-out number that picks the model; auto: robust where an attack is given."
     )

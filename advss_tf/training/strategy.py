@@ -59,6 +59,11 @@ def local_strategy() -> tf.distribute.Strategy:
     return get_strategy("mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "single")
 
 
+def in_cluster(kind: str = "auto") -> bool:
+    """Whether a run of this kind of strategy would be one worker of a cluster; nothing is joined."""
+    return kind == "multi_worker" or (kind == "auto" and bool(_workers()))
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run's files: the only one, or the first worker of a cluster."""
     resolver = strategy.cluster_resolver

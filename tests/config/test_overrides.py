@@ -115,3 +115,12 @@ def test_an_override_that_cannot_be_applied_is_one_line(override, sentence):
     (fault,) = _faults(override)
     assert fault.startswith(sentence)
     assert "Expected: " in fault and "Received: " in fault and "\n" not in fault
+
+
+def test_a_pair_is_an_override_whose_value_is_read_and_it_is_never_changed_itself():
+    attack = {"epsilon": 0.1}
+    recipe = make_recipe(VALUES, [("pretrain.attack", attack), ("pretrain.attack.num_steps", 3)])
+    assert (recipe.pretrain.attack.epsilon, recipe.pretrain.attack.num_steps) == (0.1, 3)
+    assert attack == {"epsilon": 0.1}
+    (fault,) = _faults(("pretrain.epoch", 3))
+    assert fault.startswith("pretrain.epoch: unknown key (did you mean 'epochs'?)") and "pretrain.epoch: 3" in fault

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from advss_tf.config import Recipe, dump_recipe, load_recipe, make_recipe
+from advss_tf.config import Recipe, dump_grid, dump_recipe, load_grid, load_recipe, make_recipe
 from advss_tf.config.yaml_text import read_yaml
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+EVERY = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+GRIDS = [path for path in EVERY if path.stem.startswith("grid_")]
+CONFIGS = [path for path in EVERY if path not in GRIDS]
 PAPER = [path for path in CONFIGS if path.stem.startswith("chen2020")]
 
 
@@ -31,12 +33,38 @@ def test_a_recipe_loads_is_named_as_its_file_and_survives_a_round_trip(path):
     assert make_recipe(read_yaml(dump_recipe(recipe))) == recipe
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_a_grid_loads_is_named_as_its_file_and_survives_a_round_trip(path, tmp_path):
+    grid = load_grid(path)
+    assert grid.name == path.stem
+    (tmp_path / "grid.yaml").write_text(dump_grid(grid))
+    assert load_grid(tmp_path / "grid.yaml").cells == grid.cells
+
+
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: path.stem)
 def test_the_head_of_a_recipe_says_what_to_expect(path):
     head = path.read_text().partition("\nname:")[0]
     for line in ("# Paper:", "# Machine, time:", "# Paper reports:", "# We measured:"):
         assert line in head
-    assert f"advss-train --config=configs/{path.name} --workdir=runs/{path.stem}" in head
+    flag = "grid" if path in GRIDS else "config"
+    assert f"advss-train --{flag}=configs/{path.name} --workdir=runs/{path.stem}" in head
+
+
+def test_the_grid_of_digits_has_the_paper_s_names_at_three_seeds_and_p1_once():
+    cells = load_grid(GRIDS[0].with_name("grid_digits.yaml")).cells
+    tasks = ("rotation", "jigsaw", "selfie")
+    names = {f"P1-{f}-seed{s}" for f in ("F1", "F2", "F3", "F4") for s in range(3)}
+    names |= {f"{t}-{p}-{c}" for t in tasks for p in ("P2", "P3") for c in (n.removeprefix("P1-") for n in names)}
+    assert {cell.name for cell in cells} == names and len(cells) == 84
+
+
+def test_the_f4_column_of_the_small_cifar_grid_is_the_recipe_itself():
+    grid = load_grid(GRIDS[0].with_name("grid_cifar10_small.yaml"))
+    (cell,) = grid.only(["pretraining=P3", "finetuning=F4", "seed=0"])
+    ours, recipe = cell.recipe, _load("cifar10_small")
+    assert cell.name == "P3-F4-seed0"
+    for part in ("data", "encoder", "pretrain", "finetune", "evaluate"):
+        assert getattr(ours, part) == getattr(recipe, part)
 
 
 @pytest.mark.parametrize("name", ["digits", "digits_jigsaw"])

@@ -66,6 +66,12 @@ def test_defaults_are_those_of_the_documentation():
     assert recipe.pretrain.optimizer.weight_decay == 5e-4 and recipe.pretrain.optimizer.decay == "kernels"
 
 
+@pytest.mark.parametrize("train", ["linear", "partial"])
+def test_random_weights_are_frozen_where_the_recipe_says_that_it_wants_that(train):
+    part = make_recipe(_changed(finetune__start="scratch", finetune__train=train, finetune__freeze_random=True))
+    assert (part.finetune.start, part.finetune.train) == ("scratch", train)
+
+
 def test_digits_are_not_mirrored_unless_asked_and_other_images_are():
     assert make_recipe(VALUES).data.flip is False
     assert make_recipe(_changed(data={"kind": "tfds", "name": "cifar10"})).data.flip is True

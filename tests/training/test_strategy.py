@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.training.strategy import distributed, get_strategy, is_chief, local_strategy
+from advss_tf.training.strategy import distributed, get_strategy, in_cluster, is_chief, local_strategy
 
 
 def batches(worker, num_workers):
@@ -42,6 +42,14 @@ def test_impossible_strategies_are_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{cluster")
     with pytest.raises(InvalidInput, match="TF_CONFIG in the environment cannot be read"):
         get_strategy("auto")
+
+
+def test_a_cluster_is_seen_without_joining_it(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert [in_cluster(kind) for kind in ("auto", "single", "mirrored", "multi_worker")] == [False] * 3 + [True]
+    two = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(two))
+    assert in_cluster("auto") and not in_cluster("single")
 
 
 def test_each_replica_gets_its_contiguous_slice():

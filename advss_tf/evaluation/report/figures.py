@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from advss_tf.evaluation.records.record import CLEAN, WORST, Record, epsilon_text
 from advss_tf.evaluation.report.svg import MUTED, SERIES, SETTINGS, panel, svg_text
 
-_MARKERS, _DASHES = ("o", "s", "^", "D", "v", "P"), ("-", (0, (6, 2)), (0, (2, 1.5)), "-.", (0, (8, 2, 1, 2)), ":")
+MARKERS, _DASHES = ("o", "s", "^", "D", "v", "P"), ("-", (0, (6, 2)), (0, (2, 1.5)), "-.", (0, (8, 2, 1, 2)), ":")
 MAX_CLASSES = 20
 # More bands than this hide each other.
 MAX_BANDS = 4
@@ -54,13 +54,13 @@ def accuracy_against_epsilon(records: Sequence[Record], *, names: Sequence[str] 
             places = [row.eps * scale for row in rows]
             few = {} if len(rows) <= _MAX_MARKED else {"markersize": 3.5, "markevery": -(-len(rows) // _MAX_MARKED)}
             if len(records) <= MAX_BANDS:
-                axes.fill_between(places, [row.low for row in rows], [row.high for row in rows], **_band(number))
-            axes.plot(places, [row.accuracy for row in rows], label=_legend_text(name), **_line(number) | few)
+                axes.fill_between(places, [row.low for row in rows], [row.high for row in rows], **band_look(number))
+            axes.plot(places, [row.accuracy for row in rows], label=legend_text(name), **curve_look(number) | few)
         axes.set_xlabel(f"{threat} ε  (grey levels of 255)" if grey_levels else f"{threat} ε  (pixels in [0, 1])")
         axes.set_xlim(left=0)
-        _percent_axis(axes)
-        _mark_training(axes, records, scale)
-        _legend(axes, columns=1 if len(records) > 2 else len(records))
+        percent_axis(axes)
+        mark_training(axes, records, scale)
+        draw_legend(axes, columns=1 if len(records) > 2 else len(records))
         return svg_text(figure)
 
 
@@ -79,9 +79,13 @@ def class_accuracies(record: Record) -> str | None:
         axes.hlines(places, shares[1], shares[0], color=MUTED, alpha=0.45, linewidth=2.4, zorder=1)
         for (label, _, number), values in zip(kinds, shares, strict=True):
             axes.plot(
-                values, places, label=label, **_line(number) | {"linestyle": "none", "markersize": 6.5}, clip_on=False
+                values,
+                places,
+                label=label,
+                **curve_look(number) | {"linestyle": "none", "markersize": 6.5},
+                clip_on=False,
             )
-        axes.set_yticks(places, [_legend_text(record.class_names[row], longest=18) for row in rows])
+        axes.set_yticks(places, [legend_text(record.class_names[row], longest=18) for row in rows])
         axes.tick_params(axis="y", pad=9)  # markers at 0 % stand clear of the names
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
@@ -90,7 +94,7 @@ def class_accuracies(record: Record) -> str | None:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
         axes.set_xlabel("accuracy of each class")
-        _legend(axes, columns=2)
+        draw_legend(axes, columns=2)
         return svg_text(figure)
 
 
@@ -114,7 +118,7 @@ def accuracy_curves(history: History) -> str | None:
 def _history_panel(
     history: History, curves: Mapping[str, tuple[str, int, int]], *, title: str, percent: bool
 ) -> str | None:
-    drawn = {key: look for key, look in curves.items() if any(_is_number(line.get(key)) for line in history)}
+    drawn = {key: look for key, look in curves.items() if any(is_number(line.get(key)) for line in history)}
     if not drawn:
         return None
     with mpl.rc_context(SETTINGS):
@@ -123,7 +127,7 @@ def _history_panel(
             points = [
                 (line.get("epoch", place), line[key])
                 for place, line in enumerate(history, 1)
-                if _is_number(line.get(key))
+                if is_number(line.get(key))
             ]
             few = len(points) <= 25
             look: dict[str, Any] = {
@@ -131,18 +135,19 @@ def _history_panel(
                 "linestyle": "-" if dashes == 0 else (0, (3, 1.6)),
                 "alpha": 1,
             }
-            marker: dict[str, Any] = {"marker": _MARKERS[colour], "markersize": 4.2 if few else 0, "markeredgewidth": 0}
+            marker: dict[str, Any] = {"marker": MARKERS[colour], "markersize": 4.2 if few else 0, "markeredgewidth": 0}
             axes.plot(*zip(*points, strict=True), label=label, **look, **marker)
         axes.set_xlabel("epoch")
         axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=40 if len(drawn) > 2 else 26)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         if percent:
-            _percent_axis(axes)
-        _legend(axes, columns=2)
+            percent_axis(axes)
+        draw_legend(axes, columns=2)
         return svg_text(figure)
 
 
-def _percent_axis(axes: Axes) -> None:
+def percent_axis(axes: Axes) -> None:
+    """The y axis from 0 to 100 %, for fractions."""
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
@@ -151,7 +156,7 @@ def _percent_axis(axes: Axes) -> None:
         line.set_clip_on(False)
 
 
-def _mark_training(axes: Axes, records: Sequence[Record], scale: float) -> None:
+def mark_training(axes: Axes, records: Sequence[Record], scale: float) -> None:
     """A line at each epsilon that models were trained with, where it is known and of this threat; none if many."""
     known = {
         record.training_eps
@@ -174,11 +179,12 @@ def _mark_training(axes: Axes, records: Sequence[Record], scale: float) -> None:
     axes.set_xlim(right=max(axes.get_xlim()[1], max(known) * scale * 1.35))
 
 
-def _line(number: int) -> dict[str, Any]:
+def curve_look(number: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the curve of a number, from 0: no two of 36 are alike."""
     index = number % len(SERIES)
     return {
         "color": SERIES[index],
-        "marker": _MARKERS[index],
+        "marker": MARKERS[index],
         # The seventh curve has the first one's colour, in other dashes.
         "linestyle": _DASHES[(number + number // len(SERIES)) % len(_DASHES)],
         "markersize": 5.5,
@@ -186,11 +192,13 @@ def _line(number: int) -> dict[str, Any]:
     }
 
 
-def _band(number: int) -> dict[str, Any]:
+def band_look(number: int) -> dict[str, Any]:
+    """How the band around the curve of a number is filled."""
     return {"color": SERIES[number % len(SERIES)], "alpha": 0.16, "linewidth": 0}
 
 
-def _legend(axes: Axes, *, columns: int) -> None:
+def draw_legend(axes: Axes, *, columns: int) -> None:
+    """A legend above the axes, where there is something to tell apart."""
     if len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend(
             loc="lower left",
@@ -202,11 +210,13 @@ def _legend(axes: Axes, *, columns: int) -> None:
         )
 
 
-def _legend_text(name: str, *, longest: int = 40) -> str:
+def legend_text(name: str, *, longest: int = 40) -> str:
+    """A name as a legend can show it: not too long, and not hidden."""
     short = name if len(name) <= longest else name[: longest - 1] + "…"
     # matplotlib hides labels that begin with an underscore.
     return "\u200b" + short if short.startswith("_") else short
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a history is one: runs that diverge leave None."""
     return isinstance(value, int | float) and not math.isnan(value)

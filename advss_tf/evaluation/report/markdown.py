@@ -15,6 +15,7 @@ from functools import singledispatch
 
 from advss_tf.evaluation.report.contents import Contents
 from advss_tf.evaluation.report.document import (
+    Block,
     Bullets,
     Examples,
     Facts,
@@ -46,6 +47,11 @@ def markdown(contents: Contents, sections: Sequence[Section], *, title: str, fil
 def escape_markdown(words: str) -> str:
     """The words with every character that Markdown or HTML would read as markup escaped, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>|#~&$!])", r"\\\1", " ".join(str(words).split()))
+
+
+def block_lines(block: Block, files: Files) -> Iterator[str]:
+    """The lines of one block; drawings are put in `files`."""
+    return _lines(block, files)
 
 
 @singledispatch

@@ -1,0 +1,152 @@
+"""A process that runs cells of a grid one after the other, and is replaced by a fresh one before it has grown large.
+
+Synopsis:
+
+    with CellProcess() as run:
+        reason = run(recipe, workdir)          # None, or why the cell failed
+
+TensorFlow takes seconds to start, so a process runs several cells; it keeps tens of MiB of each, whatever is cleared,
+so it does not run many. What kills it, such as a lack of memory, fails one cell and leaves the grid alive. It never
+outlives the process that started it: two would write into one folder. TensorFlow is imported by the functions that need
+it, so that the child can close its error stream first.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Self
+
+from absl import logging
+
+from advss_tf import config
+from advss_tf.errors import InvalidInput
+from advss_tf.quiet import closed_error_stream
+from advss_tf.screen import Screen
+from advss_tf.workdir import Workdir
+
+CELLS_EACH = 8
+"""Cells that a process runs."""
+
+
+def stages_of(recipe: config.Recipe) -> list[str]:
+    """The stages of a cell: those of the recipe, without a page of its own."""
+    from advss_tf import runner
+
+    return [stage for stage in runner.planned(recipe) if stage != "report"]
+
+
+def run_cell(recipe: config.Recipe, workdir: Workdir) -> None:
+    """Runs one cell in this process, its lines in its own log, and clears afterwards what Keras keeps of it."""
+    import keras
+
+    from advss_tf import runner
+
+    try:
+        runner.run(recipe, workdir, stages=stages_of(recipe), screen=Screen(workdir.log, quiet=True))
+    finally:
+        keras.backend.clear_session()
+        gc.collect()
+
+
+def words_of(error: BaseException) -> str:
+    """What is kept of an error: a refusal's sentence, and the whole traceback of anything else."""
+    return str(error) if isinstance(error, InvalidInput) else "".join(traceback.format_exception(error))
+
+
+class CellProcess:
+    """Runs cells in a child of this process, which is started with the first.
+
+    Args:
+        cells_each: Cells that a child runs before a fresh one takes its place.
+    """
+
+    def __init__(self, *, cells_each: int = CELLS_EACH) -> None:
+        self.cells_each, self._served = cells_each, 0
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def __call__(self, recipe: config.Recipe, workdir: Workdir) -> str | None:
+        """Runs a cell; gives None, or the text that says why it failed."""
+        if self._process is None or self._served >= self.cells_each:
+            self._start()
+        self._served += 1
+        try:
+            return self._ask((config.dump_recipe(recipe), str(workdir.root)))
+        except (EOFError, OSError):
+            code = self._ended()
+            return f"The process that ran the cell has ended, code {code}; -9 is a kill, often for lack of memory."
+
+    def close(self) -> None:
+        """Ends the child, whatever it is doing."""
+        if self._process is not None:
+            self._process.kill()
+            self._ended()
+
+    def _start(self) -> None:
+        self.close()
+        context = multiprocessing.get_context("spawn")  # a fork would inherit TensorFlow's threads half-way
+        self._pipe, theirs = context.Pipe()
+        self._process, self._served = context.Process(target=_serve, args=(theirs,), daemon=True), 0
+        self._process.start()
+        theirs.close()  # else this end would not hear that the child has ended
+
+    def _ask(self, cell: tuple[str, str]) -> str | None:
+        if self._pipe is None:
+            raise EOFError
+        self._pipe.send(cell)
+        return self._pipe.recv()
+
+    def _ended(self) -> int | None:
+        """Waits for the child, forgets it, and gives its exit code."""
+        process, pipe = self._process, self._pipe
+        self._process = self._pipe = None
+        if pipe is not None:
+            pipe.close()
+        if process is None:
+            return None
+        process.join()
+        return process.exitcode
+
+
+def _serve(pipe: Connection) -> None:
+    """The child: runs what it is sent until nothing more comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted as well, and ends this
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.set_verbosity(logging.ERROR)  # as in the parent: TensorFlow logs through absl, and at length
+    with closed_error_stream():
+        from advss_tf import runner  # noqa: F401 - TensorFlow comes with it
+    while True:
+        try:
+            written, root = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_attempt(written, root))
+
+
+def _attempt(written: str, root: str) -> str | None:
+    try:
+        run_cell(config.make_recipe(config.read_yaml(written)), Workdir(Path(root)))
+    except Exception as error:
+        return words_of(error)
+    return None
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,186 @@
+"""The axes of a grid: from what a file says to named values, each with the changes that it makes to a recipe.
+
+Synopsis:
+
+    axes, faults = read_axes({"pretraining": ["P1", "P3"], "seed": [0, 1], "trades": {"weak": {"finetune.beta": 1}}})
+    axes[0].values[1].name                     # "P3"
+    axes[2].values[0].changes(values)          # [("finetune.beta", 1)]
+
+An axis is a list or a section. A section names its values and says what each changes, in dotted paths. A list is one of
+the paper's axes, `pretraining`, `finetuning` or `task`, or else its name is the path that takes each of its entries.
+P1 to P3 and F1 to F4 are those of Chen et al. (CVPR 2020, arXiv 2003.12862); they look at the recipe that the other
+axes have made, whatever the order of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import nearest
+from .faults import show
+from .overrides import apply_overrides
+from .parts import Fault
+from .schema import Recipe
+
+Change = tuple[str, Any]
+Changes = Callable[[dict[str, Any]], list[Change]]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of an axis.
+
+    Attributes:
+        name: As the table says it.
+        label: As the names of cells say it.
+        changes: From the values of a recipe to the changes that this value makes there.
+        last: Whether the changes depend on what the other axes have made of the recipe; later ones come later.
+        paths: The paths that are changed, where they depend on nothing.
+    """
+
+    name: str
+    label: str
+    changes: Changes
+    last: int = 0
+    paths: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis: its name and its values in order."""
+
+    name: str
+    values: tuple[Value, ...]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether its values are runs of the same thing: nothing but the seed changes."""
+        return all(value.paths == {"seed"} for value in self.values)
+
+
+def read_axes(written: Any) -> tuple[tuple[Axis, ...], list[Fault]]:
+    """The axes of a grid, and what is wrong with them."""
+    if not isinstance(written, Mapping) or not written:
+        expected = "a section such as {pretraining: [P1, P2, P3], seed: [0, 1, 2]}"
+        return (), [Fault("axes", "must be a section with an axis or more", expected, f"axes={show(written)}")]
+    faults: list[Fault] = []
+    axes = tuple(Axis(name, tuple(_values(name, body, faults))) for name, body in written.items())
+    return axes, faults
+
+
+def _values(axis: str, body: Any, faults: list[Fault]) -> Iterator[Value]:
+    path = f"axes.{axis}"
+    if not isinstance(body, (list, Mapping)) or not body:
+        expected = "a list of values, or a section of named values, at least one"
+        faults.append(Fault(path, "has no values", expected, f"{axis}={show(body)}"))
+    elif isinstance(body, Mapping):
+        yield from (_named(path, name, changes, faults) for name, changes in body.items())
+    else:
+        names = [_word(entry) for entry in body]
+        if len(set(names)) < len(names):
+            faults.append(Fault(path, "lists a value twice", "each value once", f"{axis}={show(body)}"))
+        words = _WORDS.get(axis)
+        if words is None:
+            yield from _swept(path, {"task": "pretrain.task.kind"}.get(axis, axis), body, faults)
+        else:
+            yield from _known(path, names, words, faults)
+
+
+def _named(path: str, name: str, changes: Any, faults: list[Fault]) -> Value:
+    """A value whose changes are written in the file."""
+    place = f"{path}.{name}"
+    if not isinstance(changes, Mapping):
+        expected = "a section of changes such as {finetune.beta: 1}, {} for the base as it is"
+        faults.append(Fault(place, "must be a section with changes", expected, f"{name}={show(changes)}"))
+        changes = {}
+    pairs: list[Change] = list(changes.items())
+    faults += [fault._replace(path=f"{place}.{fault.path}") for fault in apply_overrides({}, pairs, root=Recipe)]
+    return Value(name, name, _always(pairs), paths=frozenset(changes))
+
+
+def _swept(path: str, target: str, entries: list[Any], faults: list[Fault]) -> Iterator[Value]:
+    """Values of one field of the recipe."""
+    unknown = apply_overrides({}, [(target, entries[0])], root=Recipe)
+    if unknown:
+        expected = f"one of {sorted({*_WORDS, 'task'})}, a path such as seed or finetune.beta, or a section of changes"
+        near = nearest(target, (*_WORDS, "task", "seed"))
+        hint = f" (did you mean {near!r}?)" if near else ""
+        faults.append(Fault(path, f"is no axis that is known{hint}", expected, f"{target}={show(entries)}"))
+        return
+    stem = "" if path == "axes.task" else target.rpartition(".")[2]
+    for entry in entries:
+        yield Value(_word(entry), stem + _word(entry), _always([(target, entry)]), paths=frozenset({target}))
+
+
+def _known(path: str, names: list[str], words: Mapping[str, Changes], faults: list[Fault]) -> Iterator[Value]:
+    """Values of the paper."""
+    for name in names:
+        if name in words:
+            yield Value(name, name, words[name], last=1 if path.endswith("finetuning") else 2)
+        else:
+            received = f"{path.rpartition('.')[2]}={name!r}"
+            faults.append(Fault(path, "has a value that is not known", f"one of {sorted(words)}", received))
+
+
+def _always(pairs: list[Change]) -> Changes:
+    """Changes that do not look at the recipe."""
+    return lambda values: pairs
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else re.sub(r"\s+", "", show(value))
+
+
+# The paper's axes -----------------------------------------------------------------------------------------------------
+
+
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = values.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _without_pretraining(values: dict[str, Any]) -> list[Change]:
+    """P1: the classifier starts from fresh weights; with F1 and F2 most of them are frozen as they were drawn."""
+    frozen = _section(values, "finetune").get("train") != "full"
+    return [("pretrain", None), ("finetune.start", "scratch")] + [("finetune.freeze_random", True)] * frozen
+
+
+def _standard_pretraining(values: dict[str, Any]) -> list[Change]:
+    """P2: the puzzle on clean images."""
+    return [("pretrain.attack", None), ("finetune.start", "pretrained")]
+
+
+def _adversarial_pretraining(values: dict[str, Any]) -> list[Change]:
+    """P3: the puzzle on attacked images, by the base's attack."""
+    return [("finetune.start", "pretrained")]
+
+
+def _finetuning(*, train: str, attacked: bool) -> Changes:
+    """F1 to F4: which part is trained, and whether on attacked images, then by the base's `how` and attack."""
+
+    def changes(values: dict[str, Any]) -> list[Change]:
+        part = _section(values, "finetune")
+        found: list[Change] = [("finetune.train", train)]
+        if attacked:
+            return found + [("finetune.how", "adversarial")] * (part.get("how") == "standard")
+        # Without an attack in training, held-out images are attacked as they would be with it.
+        found += [("finetune.eval_attack", part.get("attack"))] * (part.get("eval_attack") is None)
+        found += [("finetune.attack", None), ("finetune.how", "standard")]
+        # What was never trained to be robust would be picked by the noise in its robust accuracy.
+        return found + [("finetune.select", "accuracy")] * (part.get("select", "auto") == "auto")
+
+    return changes
+
+
+_WORDS: dict[str, dict[str, Changes]] = {
+    "pretraining": {"P1": _without_pretraining, "P2": _standard_pretraining, "P3": _adversarial_pretraining},
+    "finetuning": {
+        "F1": _finetuning(train="partial", attacked=False),
+        "F2": _finetuning(train="partial", attacked=True),
+        "F3": _finetuning(train="full", attacked=False),
+        "F4": _finetuning(train="full", attacked=True),
+    },
+}

@@ -1,0 +1,53 @@
+"""Pretraining that several runs have in common: done once, and taken over by the others.
+
+Synopsis:
+
+    if pretraining_key(recipe) == pretraining_key(other):
+        adopt(workdir, donor=other_workdir)
+
+What is taken over is the finished stage's whole folder, as hard links where the file system has them. Its `done.json`
+says where it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+
+from advss_tf import config
+from advss_tf.workdir import Workdir, replacing_folder, write_json
+
+SHARED_FROM = "shared_from"
+# What decides the weights that pretraining ends with. The label budget does not: it cuts nothing off `unlabelled`.
+_DECIDES = ("seed", "strategy", "precision", "jit_compile", "data", "encoder", "pretrain")
+_LABELS = ("labels_per_class", "label_fraction")
+
+
+def pretraining_key(recipe: config.Recipe) -> str | None:
+    """Text that is equal for recipes whose pretraining ends with the same weights; None where there is none."""
+    if recipe.pretrain is None:
+        return None
+    values = recipe.model_dump(mode="json", include=set(_DECIDES))
+    values["data"] = {name: value for name, value in values["data"].items() if name not in _LABELS}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def adopt(workdir: Workdir, *, donor: Workdir) -> None:
+    """Makes the donor's finished pretraining this run's, whole or not at all; a half-run one is replaced.
+
+    The files of a finished stage are only ever replaced, never written into, so the links cannot change each other.
+    """
+    result = donor.finished("pretrain") or {}
+    origin = result.get(SHARED_FROM, os.path.relpath(donor.root, workdir.root))
+    with replacing_folder(workdir.stage("pretrain")) as folder:
+        shutil.copytree(donor.stage("pretrain"), folder, dirs_exist_ok=True, copy_function=_link)
+        write_json(folder / "done.json", {**result, SHARED_FROM: origin})
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)

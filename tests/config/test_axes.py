@@ -1,0 +1,110 @@
+"""Axes of a grid: what each form of writing changes in a recipe, the paper's words, and every refusal."""
+
+from __future__ import annotations
+
+import pytest
+
+from advss_tf.config.axes import read_axes
+
+ATTACK = {"epsilon": 0.1, "num_steps": 3}
+
+
+def changes(axis, *, word, values):
+    """What a value of one of the paper's axes changes, as a dict."""
+    (found,), faults = read_axes({axis: [word]})
+    assert faults == []
+    return dict(found.values[0].changes(values))
+
+
+def test_a_list_under_the_path_of_a_field_sweeps_that_field():
+    (seeds, beta), faults = read_axes({"seed": [0, 1], "finetune.beta": [1, 6.5]})
+    assert faults == []
+    assert [(v.name, v.label, v.changes({})) for v in seeds.values] == [
+        ("0", "seed0", [("seed", 0)]),
+        ("1", "seed1", [("seed", 1)]),
+    ]
+    assert [(v.label, v.changes({})) for v in beta.values][1] == ("beta6.5", [("finetune.beta", 6.5)])
+    assert seeds.repeats and not beta.repeats
+
+
+def test_a_section_names_its_values_and_says_what_each_changes():
+    (axis,), faults = read_axes({"strength": {"weak": {"finetune.beta": 1, "finetune.epochs": 3}, "base": {}}})
+    assert faults == []
+    assert [value.label for value in axis.values] == ["weak", "base"]
+    assert axis.values[0].changes({}) == [("finetune.beta", 1), ("finetune.epochs", 3)]
+    assert axis.values[1].changes({}) == []
+
+
+def test_seeds_with_names_repeat_too_and_seeds_with_other_changes_do_not():
+    (axis,), _ = read_axes({"run": {"first": {"seed": 3}, "second": {"seed": 4}}})
+    assert axis.repeats
+    (axis,), _ = read_axes({"run": {"first": {"seed": 3}, "second": {"seed": 4, "finetune.beta": 2}}})
+    assert not axis.repeats
+
+
+def test_a_list_of_tasks_changes_the_kind_of_the_task():
+    (axis,), faults = read_axes({"task": ["rotation", "jigsaw"]})
+    assert faults == [] and [value.label for value in axis.values] == ["rotation", "jigsaw"]
+    assert axis.values[1].changes({}) == [("pretrain.task.kind", "jigsaw")]
+
+
+def test_p1_starts_from_scratch_and_freezes_random_weights_only_where_some_are_frozen():
+    scratch = {"pretrain": None, "finetune.start": "scratch"}
+    assert changes("pretraining", word="P1", values={"finetune": {"train": "full"}}) == scratch
+    partial = changes("pretraining", word="P1", values={"finetune": {"train": "partial"}})
+    assert partial == {**scratch, "finetune.freeze_random": True}
+
+
+def test_p2_is_p3_without_the_attack():
+    values = {"pretrain": {"attack": ATTACK}}
+    assert changes("pretraining", word="P3", values=values) == {"finetune.start": "pretrained"}
+    assert changes("pretraining", word="P2", values=values) == {"finetune.start": "pretrained", "pretrain.attack": None}
+
+
+@pytest.mark.parametrize(("word", "train"), [("F1", "partial"), ("F3", "full")])
+def test_f1_and_f3_train_on_clean_images_and_measure_under_the_attack(word, train):
+    values = {"finetune": {"how": "trades", "attack": ATTACK}}
+    assert changes("finetuning", word=word, values=values) == {
+        "finetune.train": train,
+        "finetune.how": "standard",
+        "finetune.attack": None,
+        "finetune.eval_attack": ATTACK,
+        "finetune.select": "accuracy",
+    }
+
+
+def test_what_a_base_says_of_measuring_and_picking_stays():
+    values = {"finetune": {"attack": ATTACK, "eval_attack": {"epsilon": 0.2}, "select": "robust_accuracy"}}
+    found = changes("finetuning", word="F3", values=values)
+    assert "finetune.eval_attack" not in found and "finetune.select" not in found
+
+
+@pytest.mark.parametrize(("word", "train"), [("F2", "partial"), ("F4", "full")])
+def test_f2_and_f4_train_under_attack_in_the_way_of_the_base(word, train):
+    trades = changes("finetuning", word=word, values={"finetune": {"how": "trades", "attack": ATTACK}})
+    assert trades == {"finetune.train": train}
+    standard = changes("finetuning", word=word, values={"finetune": {"how": "standard"}})
+    assert standard == {"finetune.train": train, "finetune.how": "adversarial"}
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (None, "axes: must be a section with an axis or more"),
+        ({}, "axes: must be a section with an axis or more"),
+        ({"seed": []}, "axes.seed: has no values"),
+        ({"seed": 3}, "axes.seed: has no values"),
+        ({"seed": [0, 0]}, "axes.seed: lists a value twice"),
+        (
+            {"pretraining": ["P4"]},
+            "axes.pretraining: has a value that is not known. Expected: one of ['P1', 'P2', 'P3']",
+        ),
+        ({"pretrainin": ["P1"]}, "axes.pretrainin: is no axis that is known (did you mean 'pretraining'?)"),
+        ({"finetune.bta": [1]}, "axes.finetune.bta: is no axis that is known"),
+        ({"x": {"a": {"finetune.bta": 1}}}, "axes.x.a.finetune.bta: unknown key (did you mean 'beta'?)"),
+        ({"x": {"a": 3}}, "axes.x.a: must be a section with changes"),
+    ],
+)
+def test_what_is_no_axis_is_refused_in_words(written, words):
+    _, faults = read_axes(written)
+    assert any(str(fault).startswith(words) for fault in faults), [str(fault) for fault in faults]

@@ -1,0 +1,158 @@
+"""The figures of a grid: which panels there are, what stands in them, and where the points lie."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from advss_tf.evaluation import Record, Result
+from advss_tf.evaluation.report import grid_figures
+from advss_tf.evaluation.report.grid_figures import accuracy_by_epsilon, clean_against_robust, robust_by_epoch
+from advss_tf.evaluation.report.grid_table import Outcome
+
+AXES = ["task", "pretraining", "finetuning"]
+
+
+def record(clean, robust, *, epsilons=(0.1,), training_eps=None):
+    def row(attack, right, **more):
+        return Result.from_counts(attack, right, 100, class_correct=(right, 0), **more)
+
+    worst = [row("worst", robust - 10 * place, threat="Linf", eps=eps) for place, eps in enumerate(epsilons)]
+    attacked = [each.model_copy(update={"attack": "pgd-20"}) for each in worst]
+    return Record(
+        name="x", threat="Linf", eps=epsilons[0], clean_acc=clean / 100, robust_acc=robust / 100, suite="quick",
+        results=(row("clean", clean), *attacked, *worst), seed=0, batch_size=10, num_images=100,
+        num_images_available=100, image_shape=(8, 8, 1), num_classes=2, class_names=("a", "b"), class_totals=(50, 50),
+        images_fingerprint="f", output="logits", versions={}, device="cpu", date="2020-01-01", seconds=1.0,
+        forward_passes=1.0, backward_passes=1.0, training_eps=training_eps,
+        training_threat="Linf" if training_eps else None,
+    )  # fmt: skip
+
+
+def run(task, pretraining, finetuning, seed=0, *, best=2, clean=80, robust=50, **more):
+    place = {"task": task, "pretraining": pretraining, "finetuning": finetuning, "seed": str(seed)}
+    group = "-".join(filter(None, (task, pretraining, finetuning)))
+    lines = tuple({"epoch": e, "val_robust_accuracy": 0.1 * e if e <= best else 0.05} for e in range(1, 5))
+    return Outcome(f"{group}-{seed}", place, group, record=record(clean, robust, **more), history=lines)
+
+
+OUTCOMES = [
+    run(task, pretraining, finetuning, seed, best=1 + seed, clean=70 + 5 * seed)
+    for task, pretraining in ((None, "P1"), ("rotation", "P3"), ("selfie", "P3"))
+    for finetuning in ("F3", "F4")
+    for seed in (0, 1)
+]
+
+
+def texts(svg):
+    return [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The pairs of axes that were drawn on, by the order of drawing."""
+    found, real = [], grid_figures.panel
+
+    def panel(**options):
+        figure, axes = real(**options)
+        found.append(axes)
+        return figure, axes
+
+    monkeypatch.setattr(grid_figures, "panel", panel)
+    return found
+
+
+def test_a_marker_stands_at_the_means_and_its_area_is_in_proportion_to_the_epochs(drawn):
+    outcomes = [
+        run(None, "P1", "F4", 0, best=4, clean=60, robust=20), run(None, "P1", "F4", 1, best=4, clean=70, robust=30),
+        run("rotation", "P3", "F4", 0, best=1, clean=80, robust=50),
+    ]  # fmt: skip
+    clean_against_robust(outcomes, axes=AXES)
+    (axes,) = drawn
+    first, second = axes.collections
+    np.testing.assert_allclose(first.get_offsets(), [[0.65, 0.25]])
+    np.testing.assert_allclose(second.get_offsets(), [[0.8, 0.5]])
+    assert first.get_sizes()[0] == pytest.approx(4 * second.get_sizes()[0])
+
+
+def test_the_scatter_says_what_colours_shapes_and_areas_are():
+    words = texts(clean_against_robust(OUTCOMES, axes=AXES))
+    assert {"any task", "rotation", "selfie", "F3", "F4", "best after 1.5 epochs", "P1", "P3"} <= set(words)
+    assert {"clean accuracy", "robust accuracy"} <= set(words)
+
+
+def test_groups_differ_in_colour_and_shape(drawn):
+    clean_against_robust(OUTCOMES, axes=AXES)
+    looks = [
+        (tuple(points.get_facecolor()[0]), points.get_paths()[0].vertices.tobytes()) for points in drawn[0].collections
+    ]
+    assert len(looks) == 6 and len(set(looks)) == 6
+
+
+@pytest.mark.parametrize("axes", [[], ["finetuning"], ["pretraining", "finetuning"]])
+def test_fewer_axes_are_drawn_as_well(axes):
+    assert clean_against_robust(OUTCOMES, axes=axes).startswith("<svg")
+    assert robust_by_epoch(OUTCOMES, axes=axes)
+
+
+def test_without_a_record_there_is_no_scatter_and_no_curve():
+    nothing = [Outcome("a", {"task": None}, "a")]
+    assert clean_against_robust(nothing, axes=["task"]) is None
+    assert robust_by_epoch(nothing, axes=["task"]) == [] == accuracy_by_epsilon(nothing, axes=["task"])
+
+
+def test_there_is_a_panel_for_each_way_of_finetuning_with_and_without_pretraining(drawn):
+    panels = robust_by_epoch(OUTCOMES, axes=AXES)
+    assert [each.name for each in panels] == ["F3", "F4"]
+    assert {"P1", "rotation P3", "selfie P3", "F4", "epoch of finetuning"} <= set(texts(panels[1].svg))
+    # Seed 0 is best in epoch 1 and falls to 0.05 after it, seed 1 rises once more: means 0.1, 0.125, 0.05, 0.05.
+    line = drawn[0].lines[0]
+    np.testing.assert_allclose(line.get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_allclose(line.get_ydata(), [0.1, 0.125, 0.05, 0.05])
+
+
+def test_the_band_reaches_from_the_lowest_run_to_the_highest(drawn):
+    robust_by_epoch(OUTCOMES, axes=AXES)
+    band = drawn[0].collections[0].get_paths()[0].vertices
+    at_two = band[band[:, 0] == 2.0][:, 1]
+    assert (at_two.min(), at_two.max()) == (pytest.approx(0.05), pytest.approx(0.2))
+
+
+def test_one_run_has_no_band(drawn):
+    robust_by_epoch([run(None, "P1", "F4")], axes=AXES)
+    assert len(drawn[0].collections) == 0
+
+
+def test_accuracy_falls_from_clean_over_the_radii_and_the_trained_one_is_marked(drawn):
+    outcomes = [
+        run(None, "P1", "F4", seed, clean=80 + 2 * seed, epsilons=(0.05, 0.1, 0.2), training_eps=0.1) for seed in (0, 1)
+    ]
+    (found,) = accuracy_by_epsilon(outcomes, axes=AXES)
+    line = drawn[0].lines[0]
+    np.testing.assert_allclose(line.get_xdata(), [0, 0.05, 0.1, 0.2])
+    np.testing.assert_allclose(line.get_ydata(), [0.81, 0.5, 0.4, 0.3])
+    assert "trained at 0.1" in texts(found.svg)
+    assert drawn[0].get_xlim()[1] >= 0.2
+
+
+def test_one_radius_is_no_curve():
+    assert accuracy_by_epsilon(OUTCOMES, axes=AXES) == []
+
+
+def test_many_curves_are_parted_by_the_last_axis():
+    outcomes = [
+        Outcome(f"{a}{b}", {"a": a, "b": b}, f"{a}{b}", record=record(80, 50, epsilons=(0.1, 0.2)))
+        for a in "uvwxyz" for b in "pq"
+    ]  # fmt: skip
+    assert [each.name for each in accuracy_by_epsilon(outcomes, axes=["a", "b"])] == ["p", "q"]
+    assert [each.name for each in accuracy_by_epsilon(outcomes[:4], axes=["a", "b"])] == [""]
+
+
+def test_figures_have_no_colours_of_their_own_and_names_are_text():
+    outcomes = [run(task, "P3", "F4", seed) for task in ("<b>&", "rotation") for seed in (0, 1)]
+    for svg in (clean_against_robust(outcomes, axes=AXES), robust_by_epoch(outcomes, axes=AXES)[0].svg):
+        assert not re.findall(r": ?#[0-9a-f]{3,6}\b", svg)
+        assert any("<b>&" in word for word in texts(svg))

@@ -1,0 +1,138 @@
+"""The table of a grid: hand-worked means, the epoch of the best, and what is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from advss_tf.evaluation import Record, Result
+from advss_tf.evaluation.report.grid_table import (
+    Outcome,
+    ball_text,
+    grid_table,
+    grouped,
+    plain_table,
+    run_rows,
+    summaries,
+)
+
+AXES = ["pretraining", "finetuning"]
+
+
+def record(*, clean=80, robust=50, eps=0.1, attacks=("pgd-20",), epsilons=None, trained=None):
+    def row(attack, right, **more):
+        return Result.from_counts(attack, right, 100, class_correct=(right, 0), **more)
+
+    rows = [row("clean", clean)]
+    for place, radius in enumerate(epsilons or (eps,)):
+        right = robust - 10 * place
+        rows += [row(a, right + more, threat="Linf", eps=radius, num_restarts=1) for more, a in enumerate(attacks)]
+        rows.append(row("worst", right, threat="Linf", eps=radius))
+    headline = next(each for each in rows if each.attack == "worst" and each.eps == eps)
+    return Record(
+        name="x", threat="Linf", eps=eps, clean_acc=clean / 100, robust_acc=headline.accuracy, suite="quick",
+        results=tuple(rows), seed=0, batch_size=10, num_images=100, num_images_available=100, image_shape=(8, 8, 1),
+        num_classes=2, class_names=("a", "b"), class_totals=(50, 50), images_fingerprint="f", output="logits",
+        versions={}, device="cpu", date="2020-01-01", seconds=1.0, forward_passes=1.0, backward_passes=1.0,
+        training_eps=trained, training_threat="Linf" if trained else None,
+    )  # fmt: skip
+
+
+def history(*robust):
+    return tuple({"epoch": number, "val_robust_accuracy": value} for number, value in enumerate(robust, 1))
+
+
+def run(place, seed, **more):
+    pretraining, finetuning = place.split("-")
+    where = {"pretraining": pretraining, "finetuning": finetuning, "seed": str(seed)}
+    return Outcome(name=f"{place}-seed{seed}", place=where, group=place, **more)
+
+
+def test_the_best_epoch_is_the_first_with_the_highest_robust_accuracy():
+    assert (run("P1-F4", 0, history=history(0.2, 0.5, 0.4, 0.5)).best_epoch) == 2
+    assert run("P1-F4", 0, history=history(0.2, None, 0.4)).best_robust == 0.4
+    assert run("P1-F4", 0, history=({"epoch": 1, "val_accuracy": 0.9},)).best_epoch is None
+    assert run("P1-F4", 0).best_epoch is None
+
+
+def test_a_mean_over_seeds_has_its_t_interval_and_one_run_has_none():
+    outcomes = [
+        run("P1-F4", seed, record=record(clean=70 + seed, robust=40 + 2 * seed), history=history(*[0.1] * seed, 0.3))
+        for seed in range(3)
+    ]
+    outcomes.append(run("P3-F4", 0, record=record(), history=history(0.1, 0.2), pretrain_seconds=61.0))
+    columns, rows = plain_table(outcomes, AXES)
+    assert columns == [
+        "Pretraining", "Finetuning", "Runs", "Clean", "PGD-20", "Epochs to best", "Pretraining took", "Finetuning took",
+    ]  # fmt: skip
+    # 70, 71, 72: sd 1, standard error 0.5774, t(2) = 4.3027: half width 2.484. The robust ones lie twice as far apart.
+    assert rows[0] == ["P1", "F4", "3", "71.0 ± 2.5 %", "42.0 ± 5.0 %", "2 ± 2.5", "–", "–"]
+    assert rows[1] == ["P3", "F4", "1", "80.0 %", "50.0 %", "2", "2 min", "–"]
+
+
+def test_the_worst_case_has_a_column_where_it_is_not_the_one_attack():
+    outcomes = [run("P1-F4", 0, record=record(attacks=("pgd-20", "pgd-50")))]
+    columns, rows = plain_table(outcomes, AXES)
+    assert columns[4:7] == ["PGD-20", "PGD-50", "Worst case"]
+    assert rows[0][4:7] == ["50.0 %", "51.0 %", "50.0 %"]
+
+
+def test_groups_of_several_balls_say_which_is_theirs():
+    outcomes = [run("P1-F4", 0, record=record(eps=8 / 255)), run("P3-F4", 0, record=record(eps=0.1))]
+    columns, rows = plain_table(outcomes, AXES)
+    assert columns[4] == "ε"
+    assert [row[4] for row in rows] == ["Linf 8/255", "Linf 0.1"]
+    assert ball_text(outcomes) == "several balls" and ball_text(outcomes[:1]) == "Linf 8/255"
+
+
+def test_all_are_judged_at_the_one_epsilon_that_was_trained_at_where_every_record_has_it():
+    radii = {"eps": 0.3, "epsilons": (0.1, 0.3)}
+    outcomes = [run("P1-F3", 0, record=record(**radii)), run("P1-F4", 0, record=record(**radii, trained=0.1))]
+    assert ball_text(outcomes) == "Linf 0.1"
+    assert [row[4] for row in plain_table(outcomes, AXES)[1]] == ["50.0 %", "50.0 %"]
+    outcomes.append(run("P3-F4", 0, record=record(**radii, trained=0.3)))
+    assert ball_text(outcomes) == "Linf 0.3"
+    assert [row[4] for row in plain_table(outcomes, AXES)[1]] == ["40.0 %"] * 3
+
+
+def test_failed_runs_are_counted_and_groups_that_were_not_run_are_left_out():
+    outcomes = [run("P1-F4", 0, record=record()), run("P1-F4", 1, error="ValueError: no"), run("P3-F4", 0)]
+    _, rows = plain_table(outcomes, AXES)
+    assert [row[2] for row in rows] == ["1 of 2, 1 failed"]
+    assert plain_table([run("P3-F4", 0)], AXES)[1] == []
+
+
+def test_an_axis_that_makes_no_difference_is_a_dash():
+    outcome = Outcome("P1", {"task": None, "pretraining": "P1"}, "P1", record=record())
+    assert plain_table([outcome], ["task", "pretraining"])[1][0][:2] == ["–", "P1"]
+
+
+def test_the_number_to_look_at_is_marked():
+    (group,) = grid_table([run("P1-F4", 0, record=record())], axes=AXES).groups
+    assert [cell.text for cell in group[0] if cell.strong] == ["50.0 %"]
+
+
+def test_every_run_is_a_row_with_the_same_keys():
+    outcomes = [
+        run("P1-F4", 0, record=record(epsilons=(0.1, 0.3)), shared_from="../b"),
+        run("P3-F4", 0, error="E: x"),
+        run("P3-F4", 1),
+    ]
+    rows = run_rows(outcomes)
+    assert len({tuple(row) for row in rows}) == 1
+    assert rows[0]["pgd-20 at 0.3"] == 0.4 and rows[0]["clean"] == 0.8 and rows[0]["shared_from"] == "../b"
+    assert [row["status"] for row in rows] == ["finished", "failed", "not run"]
+    assert rows[1]["error"] == "E: x" and rows[1]["clean"] is None and rows[2]["pretraining"] == "P3"
+
+
+def test_summaries_hold_values_means_and_half_widths():
+    outcomes = [run("P1-F4", seed, record=record(robust=40 + 2 * seed)) for seed in range(3)] + [run("P3-F4", 0)]
+    first, second = summaries(outcomes)
+    found = first["numbers"]["pgd-20 at 0.1"]
+    assert found["values"] == [0.4, 0.42, 0.44] and found["mean"] == pytest.approx(0.42)
+    assert found["half_width"] == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-6)
+    assert second["numbers"] == {} and second["runs"] == 0 and first["runs"] == 3
+
+
+def test_groups_are_in_the_order_of_the_runs():
+    outcomes = [run("P3-F4", 0), run("P1-F4", 0), run("P3-F4", 1)]
+    assert {name: len(same) for name, same in grouped(outcomes).items()} == {"P3-F4": 2, "P1-F4": 1}

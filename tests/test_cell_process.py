@@ -1,0 +1,144 @@
+"""The process that runs cells: it fails one cell without the others, is replaced, and never outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from advss_tf import cell_process
+from advss_tf.cell_process import CellProcess, stages_of, words_of
+from advss_tf.config import make_recipe
+from advss_tf.errors import InvalidInput
+from advss_tf.workdir import Workdir
+
+SGD = {"kind": "sgd", "learning_rate": 0.1}
+VALUES = {
+    "name": "base",
+    "seed": 0,
+    "data": {"kind": "digits"},
+    "encoder": {"kind": "resnet20", "width": 4},
+    "finetune": {"start": "scratch", "train": "full", "how": "standard", "epochs": 1, "optimizer": SGD},
+}
+RECIPE = make_recipe(VALUES)
+
+
+class FakeChild:
+    """A process that ends when it is told to, and never starts."""
+
+    def __init__(self, target, args, daemon):
+        self.exitcode, self.killed, self.daemon = None, False, daemon
+
+    def start(self):
+        pass
+
+    def kill(self):
+        self.killed, self.exitcode = True, -9
+
+    def join(self):
+        pass
+
+
+@pytest.fixture
+def children(monkeypatch):
+    """Children that answer with what the test says, without a process."""
+    made, answers = [], []
+
+    class Pipe:
+        def send(self, cell):
+            self.cell = cell
+
+        def recv(self):
+            answer = answers.pop(0)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        def close(self):
+            pass
+
+    class Context:
+        def Pipe(self):
+            return Pipe(), Pipe()
+
+        def Process(self, **options):
+            made.append(FakeChild(**options))
+            return made[-1]
+
+    monkeypatch.setattr(cell_process.multiprocessing, "get_context", lambda method: Context())
+    return made, answers
+
+
+def test_the_stages_of_a_cell_are_those_of_its_recipe_without_a_page():
+    assert stages_of(RECIPE) == ["finetune", "evaluate", "export"]
+    assert stages_of(make_recipe(VALUES, ["export.classifier=false"])) == ["finetune", "evaluate"]
+
+
+def test_a_refusal_is_kept_as_its_sentence_and_anything_else_with_its_traceback():
+    refusal = InvalidInput("No.", expected="yes", received="no")
+    assert words_of(refusal) == str(refusal)
+    assert words_of(KeyError("x")).splitlines()[-1] == "KeyError: 'x'"
+
+
+def test_one_child_runs_several_cells_and_is_then_replaced(children, tmp_path):
+    made, answers = children
+    answers += [None] * 5
+    with CellProcess(cells_each=2) as run:
+        assert [run(RECIPE, Workdir(tmp_path)) for _ in range(5)] == [None] * 5
+        assert len(made) == 3 and [child.killed for child in made] == [True, True, False]
+    assert all(child.killed and child.daemon for child in made)
+
+
+def test_why_a_cell_failed_is_what_the_child_says(children, tmp_path):
+    children[1].append("InvalidInput: no such data")
+    with CellProcess() as run:
+        assert run(RECIPE, Workdir(tmp_path)) == "InvalidInput: no such data"
+
+
+def test_a_child_that_is_killed_fails_its_cell_and_the_next_cell_has_a_fresh_one(children, tmp_path):
+    made, answers = children
+    answers += [EOFError(), None]
+    with CellProcess() as run:
+        made_before = len(made)
+        assert "has ended" in run(RECIPE, Workdir(tmp_path))
+        assert run(RECIPE, Workdir(tmp_path)) is None
+    assert len(made) == made_before + 2
+
+
+PARENT = """
+import multiprocessing, os, threading, time
+from advss_tf.cell_process import _end_with_parent
+
+def busy():
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=busy, daemon=True).start()
+    time.sleep(60)
+"""
+
+
+def alive(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_child_that_is_busy_ends_with_its_parent_however_that_ends(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(cell_process.__file__).parents[1])])}
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True, env=env)
+    child = int(parent.stdout.readline())
+    assert alive(child)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(child)

@@ -1,0 +1,80 @@
+"""The time that a grid still takes, by hand-worked sums."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from advss_tf.config import make_recipe
+from advss_tf.forecast import seconds_left
+from advss_tf.workdir import Workdir, write_json
+
+SGD = {"kind": "sgd", "learning_rate": 0.1}
+VALUES = {
+    "name": "base",
+    "seed": 0,
+    "data": {"kind": "digits"},
+    "encoder": {"kind": "resnet20", "width": 4},
+    "pretrain": {"task": {"kind": "rotation"}, "attack": {"epsilon": 0.1}, "epochs": 1, "optimizer": SGD},
+    "finetune": {
+        "start": "pretrained", "train": "full", "how": "trades", "attack": {"epsilon": 0.2}, "epochs": 1,
+        "optimizer": SGD,
+    },
+}  # fmt: skip
+STAGES = ("pretrain", "finetune")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Makes a run with some finished stages, `run("a", "seed=1", pretrain=3.0)`."""
+
+    def making(name, *overrides, shared=False, **seconds):
+        workdir = Workdir(tmp_path / name)
+        for stage, value in seconds.items():
+            extra = {"shared_from": "../a"} if shared and stage == "pretrain" else {}
+            write_json(workdir.done(stage), {"seconds": value, **extra})
+        return make_recipe(VALUES, overrides), workdir
+
+    return making
+
+
+def left(*runs):
+    return seconds_left(runs, stages_of=lambda recipe: [s for s in STAGES if getattr(recipe, s) is not None])
+
+
+def test_nothing_is_left_where_all_is_finished(run):
+    assert left(run("a", pretrain=3.0, finetune=5.0)) == 0
+
+
+def test_a_stage_takes_the_mean_of_the_finished_ones_of_its_kind(run):
+    runs = [run("a", pretrain=2.0, finetune=5.0), run("b", "seed=1", pretrain=4.0, finetune=7.0), run("c", "seed=2")]
+    assert left(*runs) == 3.0 + 6.0
+
+
+def test_kinds_are_told_apart_and_what_is_not_known_takes_the_mean_of_its_stage(run):
+    slow = "finetune.epochs=9"
+    runs = [run("a", pretrain=2.0, finetune=5.0), run("b", slow, shared=True, pretrain=2.0, finetune=15.0)]
+    assert left(*runs, run("c", "seed=1", slow)) == 2.0 + 15.0
+    assert left(*runs, run("c", "seed=1", "finetune.epochs=4")) == 2.0 + 10.0
+
+
+def test_a_pretraining_that_is_shared_is_due_once_and_one_that_is_there_not_at_all(run):
+    known = run("a", pretrain=2.0, finetune=5.0)
+    assert left(known, run("b", "seed=1"), run("c", "seed=1", "finetune.train=partial")) == 2.0 + 5.0 + 5.0
+    assert left(known, run("b", "finetune.train=partial")) == 5.0
+
+
+def test_what_was_taken_over_is_no_second_measurement(run):
+    runs = [run("a", pretrain=2.0, finetune=5.0), run("b", "seed=1", pretrain=4.0, finetune=5.0)]
+    shared = run("c", "finetune.train=partial", shared=True, pretrain=2.0, finetune=5.0)
+    assert left(*runs, shared, run("d", "seed=2")) == 3.0 + 5.0
+
+
+def test_a_classifier_takes_as_long_wherever_it_starts_from(run):
+    scratch = ("pretrain=null", "finetune.start=scratch")
+    assert left(run("a", pretrain=2.0, finetune=5.0), run("b", *scratch)) == 5.0
+
+
+def test_before_anything_is_finished_nothing_is_known(run):
+    assert math.isnan(left(run("a")))

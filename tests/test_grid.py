@@ -1,0 +1,242 @@
+"""The order of a grid: what runs, what is shared, what goes on after a kill, and what a failure leaves."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from advss_tf import grid as module
+from advss_tf.cell_process import stages_of
+from advss_tf.config import load_grid
+from advss_tf.errors import InvalidInput
+from advss_tf.evaluation import Record, Result
+from advss_tf.grid import run_grid
+from advss_tf.screen import Screen
+from advss_tf.workdir import Workdir, write_json
+
+GRID = """
+name: small
+base:
+  name: base
+  seed: 0
+  data: {kind: digits}
+  encoder: {kind: resnet20, width: 4}
+  pretrain:
+    task: {kind: rotation}
+    attack: {epsilon: 0.1}
+    epochs: 1
+    optimizer: {kind: sgd, learning_rate: 0.1}
+  finetune:
+    start: pretrained
+    train: full
+    how: adversarial
+    attack: {epsilon: 0.1}
+    epochs: 1
+    optimizer: {kind: sgd, learning_rate: 0.1}
+  export: {classifier: false}
+axes:
+  pretraining: [P1, P3]
+  finetuning: [F3, F4]
+  seed: [0, 1]
+"""
+
+
+class Killed(BaseException):
+    """What no `except Exception` catches, as kill -9 would not be caught."""
+
+
+def record(name, *, clean=80, robust=50):
+    def row(attack, right, **more):
+        return Result.from_counts(attack, right, 100, class_correct=(right, 0), **more)
+
+    rows = (
+        row("clean", clean),
+        row("pgd-20", robust, threat="Linf", eps=0.1, num_restarts=1),
+        row("worst", robust, threat="Linf", eps=0.1),
+    )
+    return Record(
+        name=name, threat="Linf", eps=0.1, clean_acc=clean / 100, robust_acc=robust / 100, suite="quick", results=rows,
+        seed=0, batch_size=10, num_images=100, num_images_available=100, image_shape=(8, 8, 1), num_classes=2,
+        class_names=("a", "b"), class_totals=(50, 50), images_fingerprint="f", output="logits", versions={},
+        device="cpu", date="2020-01-01", seconds=1.0, forward_passes=1.0, backward_passes=1.0,
+    )  # fmt: skip
+
+
+class FakeCells:
+    """Runs cells without training: stages leave their files, some fail, one is killed."""
+
+    def __init__(self, *, failing=(), killed=None):
+        self.failing, self.killed, self.stages = set(failing), killed, []
+
+    def __call__(self, recipe, workdir):
+        with module.replacing(workdir.recipe) as file:
+            file.write(b"x")
+        for stage in stages_of(recipe):
+            if workdir.finished(stage) is not None:
+                continue
+            self.stages.append((workdir.root.name, stage))
+            if self.killed == (workdir.root.name, stage):
+                raise Killed
+            if (workdir.root.name, stage) in self.failing:
+                raise RuntimeError(f"{stage} is out of sorts")
+            if stage == "evaluate":
+                record(recipe.name, robust=40 + recipe.seed).save(workdir.record)
+            if stage == "finetune":
+                line = {"epoch": 1, "val_robust_accuracy": 0.5, "seconds": 2.0}
+                with module.replacing(workdir.stage(stage) / "history.jsonl") as file:
+                    file.write(json.dumps(line).encode() + b"\n")
+            write_json(workdir.done(stage), {"seconds": {"pretrain": 4.0, "finetune": 6.0}.get(stage, 1.0)})
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(GRID)
+    return load_grid(path)
+
+
+@pytest.fixture
+def go(small, tmp_path):
+    """Runs the grid in `tmp_path/run`; gives how many cells failed, the fake, and what the screen said."""
+
+    def going(grid=small, cells=None, **fake):
+        page, runner = io.StringIO(), FakeCells(**fake)
+
+        def screen(log):
+            return Screen(log, console=Console(file=page, width=200, soft_wrap=True))
+
+        try:
+            failed = run_grid(grid, tmp_path / "run", cells=cells, run=runner, screen=screen)
+        except Killed:
+            failed = None
+        return failed, runner, page.getvalue()
+
+    return going
+
+
+def rows(tmp_path):
+    with (tmp_path / "run" / "grid.csv").open() as file:
+        return {row["run"]: row for row in csv.DictReader(file)}
+
+
+def test_every_cell_runs_once_and_pretraining_once_a_seed(go, tmp_path):
+    failed, fake, said = go()
+    assert failed == 0
+    assert [cell for cell, stage in fake.stages if stage == "pretrain"] == ["P3-F3-seed0", "P3-F3-seed1"]
+    assert len([cell for cell, stage in fake.stages if stage == "evaluate"]) == 8
+    assert Workdir(tmp_path / "run" / "P3-F4-seed1").finished("pretrain")["shared_from"] == "../P3-F3-seed1"
+    assert "[8/8] P3-F4-seed1: done in" in said and "8 of 8 cells are finished" in said
+
+
+def test_the_screen_says_which_cell_runs_and_how_long_is_left(go):
+    _, _, said = go()
+    assert "[1/8] P1-F3-seed0: under way" in said
+    # One F4 is left of a kind that took 6 + 1 s, with a pretraining that is there.
+    assert "[8/8] P3-F4-seed1: about 7 s left" in said
+
+
+def test_the_second_call_runs_nothing_and_writes_the_same_table(go, tmp_path):
+    go()
+    before = (tmp_path / "run" / "grid.csv").read_text()
+    failed, fake, said = go()
+    assert failed == 0 and fake.stages == [] and "8 of 8" in said
+    assert (tmp_path / "run" / "grid.csv").read_text() == before
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "evaluate"])
+def test_a_killed_grid_goes_on_with_the_stage_that_was_cut(go, stage):
+    failed, first, _ = go(killed=("P3-F3-seed0", stage))
+    assert failed is None
+    failed, second, _ = go()
+    assert failed == 0
+    assert second.stages[0] == ("P3-F3-seed0", stage)
+    # 2 pretrainings, 8 finetunings and 8 evaluations, one of which was begun twice.
+    assert len(first.stages) + len(second.stages) == 18 + 1
+    assert len(set(first.stages) & set(second.stages)) == 1
+
+
+def test_a_kill_while_pretraining_is_taken_over_leaves_none_or_all_of_it(go, tmp_path, monkeypatch):
+    def cut(workdir, *, donor):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "adopt", cut)
+        assert go()[0] is None
+    assert not (tmp_path / "run" / "P3-F4-seed0" / "pretrain").exists()
+    failed, fake, _ = go()
+    assert failed == 0 and not [cell for cell, stage in fake.stages if stage == "pretrain"]
+
+
+def test_a_failing_cell_lets_the_others_run_and_is_tried_again_by_the_next_call(go, tmp_path):
+    failed, _, said = go(failing=[("P1-F4-seed0", "finetune")])
+    assert failed == 1
+    assert "P1-F4-seed0 failed: RuntimeError: finetune is out of sorts" in said and "7 of 8" in said
+    error = tmp_path / "run" / "P1-F4-seed0" / "error.txt"
+    assert "Traceback" in error.read_text() and error.read_text().strip().endswith("finetune is out of sorts")
+    assert rows(tmp_path)["P1-F4-seed0"]["status"] == "failed"
+    assert "finetune is out of sorts" in (tmp_path / "run" / "grid.md").read_text()
+    failed, fake, said = go()
+    assert failed == 0 and fake.stages == [("P1-F4-seed0", "finetune"), ("P1-F4-seed0", "evaluate")]
+    assert not error.exists() and "failed" not in said
+
+
+def test_a_pretraining_that_failed_is_not_tried_again_by_those_that_share_it(go, tmp_path):
+    failed, fake, _ = go(failing=[("P3-F3-seed0", "pretrain")])
+    assert failed == 2
+    assert [cell for cell, stage in fake.stages if stage == "pretrain"] == ["P3-F3-seed0", "P3-F3-seed1"]
+    assert "has failed" in (tmp_path / "run" / "P3-F4-seed0" / "error.txt").read_text()
+    assert go()[0] == 0
+
+
+def test_a_part_of_the_grid_is_run_in_the_same_folder_and_uses_what_is_there(small, go, tmp_path):
+    assert go(cells=small.only(["finetuning=F4", "seed=0"]))[0] == 0
+    found = rows(tmp_path)
+    assert [name for name, row in found.items() if row["status"] == "finished"] == ["P1-F4-seed0", "P3-F4-seed0"]
+    assert len(found) == 8
+    _, fake, _ = go()
+    assert ("P3-F3-seed0", "pretrain") not in fake.stages
+
+
+def test_the_table_has_means_over_seeds_and_what_was_taken(go, tmp_path):
+    go()
+    text = (tmp_path / "run" / "grid.md").read_text()
+    # Seeds 0 and 1 give 40 and 41 %: mean 40.5, half width 12.706 · 0.7071 / √2 = 6.353.
+    assert "| P3 | F4 | 2 | 80.0 ± 0.0 % | **40.5 ± 6.4 %** | 1 ± 0.0 | 4 s | 6 s |" in text
+    assert "| P1 | F3 | 2 | 80.0 ± 0.0 % | **40.5 ± 6.4 %** | 1 ± 0.0 | – | 6 s |" in text
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert (tmp_path / "run" / "figures" / "clean-robust.svg").is_file()
+
+
+def test_another_grid_in_the_folder_is_refused_with_the_difference(go, tmp_path):
+    go()
+    (tmp_path / "other.yaml").write_text(GRID.replace("[F3, F4]", "[F4]"))
+    with pytest.raises(InvalidInput, match=r"holds another grid.*axes\.finetuning"):
+        go(load_grid(tmp_path / "other.yaml"))
+    with pytest.raises(InvalidInput, match=r"base\.finetune\.epochs: 1 -> 2"):
+        go(load_grid(tmp_path / "small.yaml", ["finetune.epochs=2"]))
+
+
+def test_a_folder_of_a_single_run_is_refused(go, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("name: x")
+    with pytest.raises(InvalidInput, match="holds a single run"):
+        go()
+
+
+def test_two_processes_do_not_run_one_grid(go, tmp_path):
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InvalidInput, match="is being run"):
+            go()
+    assert go()[0] == 0
+
+
+def test_a_cluster_is_refused(small, go, tmp_path):
+    with pytest.raises(InvalidInput, match="one process, one after the other"):
+        go(load_grid(tmp_path / "small.yaml", ["strategy=multi_worker"]))

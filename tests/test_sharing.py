@@ -1,0 +1,101 @@
+"""Pretraining that runs share: which do, and what a run that takes it over has on its disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from advss_tf import sharing
+from advss_tf.config import make_recipe
+from advss_tf.sharing import SHARED_FROM, adopt, pretraining_key
+from advss_tf.workdir import Workdir
+
+SGD = {"kind": "sgd", "learning_rate": 0.1}
+VALUES = {
+    "name": "base",
+    "seed": 7,
+    "data": {"kind": "digits", "labels_per_class": 5},
+    "encoder": {"kind": "resnet20", "width": 4},
+    "pretrain": {"task": {"kind": "rotation"}, "attack": {"epsilon": 0.1}, "epochs": 1, "optimizer": SGD},
+    "finetune": {
+        "start": "pretrained", "train": "full", "how": "trades", "attack": {"epsilon": 0.2}, "epochs": 1,
+        "optimizer": SGD,
+    },
+}  # fmt: skip
+
+
+def key(*overrides):
+    return pretraining_key(make_recipe(VALUES, overrides))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=other", "finetune.epochs=9", "finetune.train=partial", "evaluate.epsilons=[0.3]", "checkpoint.keep=5",
+        "export.verify=false", "report.title=x", "data.labels_per_class=9", "data.labels_per_class=null",
+    ],
+)  # fmt: skip
+def test_what_pretraining_does_not_see_does_not_part_it(override):
+    assert key(override) == key()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=8", "precision=mixed_bfloat16", "strategy=single", "jit_compile=true", "encoder.width=8",
+        "pretrain.epochs=2", "pretrain.attack=null", "pretrain.attack.num_steps=3", "pretrain.task.clean_weight=0.25",
+        "data.held_out=0.2", "data.train_limit=500", "data.crop_padding=2",
+    ],
+)  # fmt: skip
+def test_what_decides_the_weights_parts_it(override):
+    assert key(override) != key()
+
+
+def test_without_pretraining_there_is_nothing_to_share():
+    assert key("pretrain=null", "finetune.start=scratch") is None
+
+
+@pytest.fixture
+def donor(tmp_path):
+    workdir = Workdir(tmp_path / "first")
+    workdir.encoder.mkdir(parents=True)
+    (workdir.encoder / "saved_model.pb").write_bytes(b"weights")
+    workdir.done("pretrain").write_text('{"loss": 1.5, "seconds": 12.0}')
+    return workdir
+
+
+def test_what_is_taken_over_is_whole_says_where_it_came_from_and_replaces_what_was_half_done(donor, tmp_path):
+    workdir = Workdir(tmp_path / "second")
+    workdir.stage("pretrain").mkdir(parents=True)
+    (workdir.stage("pretrain") / "half").write_text("x")
+    adopt(workdir, donor=donor)
+    assert (workdir.encoder / "saved_model.pb").read_bytes() == b"weights"
+    assert workdir.finished("pretrain") == {"loss": 1.5, "seconds": 12.0, SHARED_FROM: "../first"}
+    assert sorted(path.name for path in workdir.root.rglob("*")) == [
+        "done.json",
+        "encoder",
+        "pretrain",
+        "saved_model.pb",
+    ]
+    assert json.loads(donor.done("pretrain").read_text()) == {"loss": 1.5, "seconds": 12.0}
+    assert (workdir.encoder / "saved_model.pb").samefile(donor.encoder / "saved_model.pb")
+
+
+def test_a_third_run_says_where_it_was_done_not_where_it_was_taken_from(donor, tmp_path):
+    second, third = Workdir(tmp_path / "second"), Workdir(tmp_path / "third")
+    adopt(second, donor=donor)
+    adopt(third, donor=second)
+    assert third.finished("pretrain")[SHARED_FROM] == "../first"
+
+
+def test_where_there_are_no_links_files_are_copied(donor, tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(sharing.os, "link", refuse)
+    workdir = Workdir(tmp_path / "second")
+    adopt(workdir, donor=donor)
+    shutil.rmtree(donor.root)
+    assert (workdir.encoder / "saved_model.pb").read_bytes() == b"weights"
