@@ -12,9 +12,9 @@ convolutions and kernels are cast once a step instead of once a pass (see `encod
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -22,20 +22,21 @@ import tensorflow as tf
 from advss_tf.encoders import current_branch, fused, hoisted
 
 
-class _Hoisted(NamedTuple):
-    encoder: keras.Model
-    branch: str | None
-    function: Callable[[tf.Tensor], tf.Tensor]
-
+# The prepared functions by the `id` of the encoder and the batch-norm branch.
+_Hoisted = Mapping[tuple[int, str | None], Callable[[tf.Tensor], tf.Tensor]]
 
 # A context variable, not an attribute: replicas are traced in threads of their own, each with tensors of its own.
-_HOISTED: contextvars.ContextVar[_Hoisted | None] = contextvars.ContextVar("advss_tf_hoisted", default=None)
+_HOISTED: contextvars.ContextVar[_Hoisted] = contextvars.ContextVar("advss_tf_hoisted", default=MappingProxyType({}))
 
 
 @contextmanager
-def hoisting(encoder: keras.Model | None) -> Iterator[None]:
-    """Inside the `with`, inference-mode calls of `encode` on this encoder and branch use weights prepared here."""
-    prepared = None if encoder is None else _Hoisted(encoder, current_branch(), hoisted(encoder))
+def hoisting(*encoders: keras.Model) -> Iterator[None]:
+    """Inside the `with`, inference-mode calls of `encode` on these encoders and this branch use weights prepared here.
+
+    Encoders that share layers are prepared one by one.
+    """
+    distinct = {id(encoder): encoder for encoder in encoders}
+    prepared = {(key, current_branch()): hoisted(encoder) for key, encoder in distinct.items()}
     token = _HOISTED.set(prepared)
     try:
         yield
@@ -45,7 +46,7 @@ def hoisting(encoder: keras.Model | None) -> Iterator[None]:
 
 def encode(encoder: keras.Model, images: tf.Tensor, *, training: bool) -> tf.Tensor:
     """The features of `images` by `encoder`: `(batch, features)`."""
-    prepared = _HOISTED.get()
-    if not training and prepared is not None and (prepared.encoder, prepared.branch) == (encoder, current_branch()):
-        return prepared.function(images)
+    prepared = None if training else _HOISTED.get().get((id(encoder), current_branch()))
+    if prepared is not None:
+        return prepared(images)
     return fused(encoder)(images) if training else encoder(images, training=False)
