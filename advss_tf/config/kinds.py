@@ -272,4 +272,23 @@ class SelfieTask(Part):
     )
 
 
-Task = Annotated[RotationTask | JigsawTask | SelfieTask, Field(discriminator="kind")]
+Member = Annotated[RotationTask | JigsawTask | SelfieTask, Field(discriminator="kind")]
+
+
+class EnsembleTask(Part):
+    """Several tasks on one trunk, attacked together (Chen et al. 2020)."""
+
+    rules: ClassVar[Rules] = (rules.tasks_differ,)
+    kind: Literal["ensemble"] = Field(description="Several tasks on one trunk, attacked together.")
+    tasks: Annotated[tuple[Member, ...], Field(strict=False)] | None = Field(
+        default=None, min_length=2, description="The tasks, each kind once; null: rotation, jigsaw and selfie."
+    )
+    shared: Literal["trunk", "encoder"] = Field(
+        default="trunk", description="What tasks share: the layers through the boundary, or all."
+    )
+    boundary: Text | None = Field(default=None, description="Last stage of the trunk; null: last but one.")
+    diversity_weight: float = Field(default=0.1, ge=0, description="Weight of the diversity of gradients; 0: none.")
+    faithful: bool = Field(default=False, description="Whether every task that can be is `faithful`.")
+
+
+Task = Annotated[RotationTask | JigsawTask | SelfieTask | EnsembleTask, Field(discriminator="kind")]

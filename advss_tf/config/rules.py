@@ -213,15 +213,32 @@ def patches_are_seen(task: kinds.SelfieTask) -> Iterator[Fault]:
         yield Fault("num_masked", "leaves no patch to see", expected, f"num_masked={task.num_masked}")
 
 
+def tasks_differ(task: kinds.EnsembleTask) -> Iterator[Fault]:
+    """An ensemble has each kind of task once."""
+    found = [member.kind for member in task.tasks or ()]
+    if len(set(found)) < len(found):
+        yield Fault("tasks", "have a kind twice", "tasks of different kinds", f"kinds={found}")
+
+
 def patches_fit(recipe: schema.Recipe) -> Iterator[Fault]:
     """The grid divides the images, where a recipe can know their size, and leaves the patch network pixels to halve."""
-    task = recipe.pretrain.task if recipe.pretrain is not None else None
     sides = (8, 8) if recipe.data.resize is None and recipe.data.kind == "digits" else recipe.data.resize
-    if task is None or task.kind != "selfie" or sides is None:
-        return
-    path, received = "pretrain.task.grid", f"grid={task.grid}, images of {sides[0]}x{sides[1]}"
+    if recipe.pretrain is not None and sides is not None:
+        task, path = recipe.pretrain.task, "pretrain.task"
+        if task.kind == "selfie":
+            yield from _patches_fit(task, task.boundary, sides, path=path, encoder=recipe.encoder.kind)
+        for number, member in enumerate(task.tasks or ()) if task.kind == "ensemble" else ():
+            if member.kind == "selfie":
+                boundary, inner = member.boundary or task.boundary, f"{path}.tasks[{number}]"
+                yield from _patches_fit(member, boundary, sides, path=inner, encoder=recipe.encoder.kind)
+
+
+def _patches_fit(
+    task: kinds.SelfieTask, boundary: str | None, sides: tuple[int, ...], *, path: str, encoder: str
+) -> Iterator[Fault]:
+    path, received = f"{path}.grid", f"grid={task.grid}, images of {sides[0]}x{sides[1]}"
     # Each stage but the first halves its map; unless it is said, the last stage but one is the last that reads patches.
-    stage = re.fullmatch(r"stage(\d+)", task.boundary or STAGE_BEFORE_LAST[recipe.encoder.kind])
+    stage = re.fullmatch(r"stage(\d+)", boundary or STAGE_BEFORE_LAST[encoder])
     smallest = 2 ** (int(stage[1]) - 1) if stage else 1
     if any(side % task.grid for side in sides):
         yield Fault(path, "does not divide the images into whole patches", "a divisor of both sides", received)

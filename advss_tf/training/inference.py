@@ -21,7 +21,6 @@ import tensorflow as tf
 
 from advss_tf.encoders import current_branch, fused, hoisted
 
-
 # The prepared functions by the `id` of the encoder and the batch-norm branch.
 _Hoisted = Mapping[tuple[int, str | None], Callable[[tf.Tensor], tf.Tensor]]
 
