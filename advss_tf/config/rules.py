@@ -223,14 +223,16 @@ def tasks_differ(task: kinds.EnsembleTask) -> Iterator[Fault]:
 def patches_fit(recipe: schema.Recipe) -> Iterator[Fault]:
     """The grid divides the images, where a recipe can know their size, and leaves the patch network pixels to halve."""
     sides = (8, 8) if recipe.data.resize is None and recipe.data.kind == "digits" else recipe.data.resize
-    if recipe.pretrain is not None and sides is not None:
-        task, path = recipe.pretrain.task, "pretrain.task"
-        if task.kind == "selfie":
-            yield from _patches_fit(task, task.boundary, sides, path=path, encoder=recipe.encoder.kind)
-        for number, member in enumerate(task.tasks or ()) if task.kind == "ensemble" else ():
-            if member.kind == "selfie":
-                boundary, inner = member.boundary or task.boundary, f"{path}.tasks[{number}]"
-                yield from _patches_fit(member, boundary, sides, path=inner, encoder=recipe.encoder.kind)
+    if recipe.pretrain is None or sides is None:
+        return
+    task, trunk = recipe.pretrain.task, None
+    members: list[tuple[str, kinds.Task]] = [("pretrain.task", task)]
+    if task.kind == "ensemble":
+        members, trunk = [(f"pretrain.task.tasks[{n}]", one) for n, one in enumerate(task.tasks or ())], task.boundary
+    for path, member in members:
+        if member.kind == "selfie":
+            boundary = member.boundary or trunk
+            yield from _patches_fit(member, boundary, sides, path=path, encoder=recipe.encoder.kind)
 
 
 def _patches_fit(

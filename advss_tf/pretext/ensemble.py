@@ -45,23 +45,19 @@ class EnsemblePretraining(RobustModel):
     the mean of the tasks' and the diversity. What the tasks share is up to `shared`:
 
     * `"trunk"`, as in the paper: the layers through `boundary`. Rotation and jigsaw have copies of the later layers,
-      each a start of its own; Selfie ends there anyway. No copy is the better one, and finetuning from the paper's P3
-      starts these layers afresh (`reset_after_boundary`). So what is handed over is the encoder with the trunk
-      that was trained and its own later layers, which no task has touched: finetuning starts them afresh either way.
-    * `"encoder"`: tasks with labels share all layers and differ in their heads alone. All layers are handed over as
-      trained; the network is smaller.
+      each with a start of its own; Selfie ends there anyway. No copy is better than another, and the paper finetunes
+      with a fresh last stage. So what is handed over is the encoder with the trained trunk and later layers that no
+      task has touched, which is what `reset_after_boundary` makes of them anyway.
+    * `"encoder"`: rotation and jigsaw share all layers and differ in their heads alone; all are handed over as trained.
 
-    Batch norm's running statistics of the trunk are those of all tasks together, of Selfie's patches as well. In the
-    paper's code every attacked task counts the same although Selfie's loss there is a sum of four; with `faithful` it
-    is here, too.
+    The trunk's running statistics of batch norm are those of all tasks together, Selfie's patches among them.
 
-    `faithful=True` is passed on to every task that has it, whatever the task itself says; the ensemble adds nothing.
-    So jigsaw draws its permutations at random and leaves an extra tenth of the images as they were, and Selfie has one
-    mask a batch, no places in what it pools, a start without columns, one layer more, scores that are not scaled, and a
-    sum of four losses on probabilities in the place of logits. The trunk of that code lacks the norm behind the stem.
+    `faithful=True` is passed on to every task that has it, whatever the task itself says: see the tables of `Jigsaw`
+    (three things) and `Selfie` (seven; its loss is then a sum of four on probabilities, and counts as much as that).
+    The ensemble adds nothing. The trunk of that code lacks the norm behind the stem; here it is the encoder's own.
 
-    Evaluation attacks each task without the diversity. The tasks' images do not depend on each other, so climbing the
-    sum of the losses is climbing each; where the strongest of several points is kept, it is that of the largest sum.
+    Evaluation attacks without the diversity. The tasks' images do not depend on each other, so climbing the sum of the
+    losses is climbing each; only where the strongest of several points is kept is it that of the largest sum.
 
     Args:
         encoder: Functional Keras model, images -> features.
