@@ -155,7 +155,7 @@ def ensemble(settings: Settings) -> Iterator[Row]:
         members = [{"kind": kind, **options} for kind, options in tasks.items()]
         together = pretext(network, "ensemble", num_steps=settings.num_steps, tasks=members)
         steps = {"ensemble": [steps_of(together, network)], "tasks alone": [steps_of(one, network) for one in alone]}
-        for each in (*steps.values(), *steps.values()):
+        for each in steps.values():
             [step() for step in each]
         contestants = {label: clocked(lambda each=each: [step() for step in each]) for label, each in steps.items()}
         yield _row("ensemble", name, contestants, settings, target=3.0)

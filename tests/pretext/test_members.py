@@ -50,7 +50,13 @@ def test_they_share_the_trunk_and_part_at_the_boundary(tiny_encoder):
 
 
 def test_without_a_boundary_they_share_the_encoder(tiny_encoder):
-    puzzles = make_puzzles(tiny_encoder, {"rotation": {}, "jigsaw": {"grid": 2}}, boundary=None, faithful=False, seed=0)
+    puzzles = make_puzzles(
+        tiny_encoder,
+        {"rotation": {}, "selfie": {"num_layers": 1, "num_heads": 1}},
+        boundary=None,
+        faithful=False,
+        seed=0,
+    )
     assert all(puzzle.encoder is tiny_encoder for puzzle in puzzles.values())
 
 
