@@ -84,7 +84,7 @@ def faults_of(error: ValidationError, root: type[Part]) -> list[Fault]:
     """Every fault that pydantic found, in the order of the schema."""
     found: list[Fault] = []
     errors = error.errors(include_url=False)
-    above = {details["loc"][:-1] for details in errors}
+    above = {details["loc"][:depth] for details in errors for depth in range(len(details["loc"]))}
     for details in errors:
         if details["type"] == "too_short" and details["loc"] in above:
             continue  # pydantic does not count wrong entries, so a list of them is called too short as well
