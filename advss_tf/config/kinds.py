@@ -287,6 +287,9 @@ class EnsembleTask(Part):
         default="trunk", description="What tasks share: the layers through the boundary, or all."
     )
     boundary: Text | None = Field(default=None, description="Last stage of the trunk; null: last but one.")
+    own_norms: bool | None = Field(
+        default=None, description="Selfie has batch norms of its own; null: true, or false if `faithful`."
+    )
     diversity_weight: float = Field(default=0.1, ge=0, description="Weight of the diversity of gradients; 0: none.")
     faithful: bool = Field(default=False, description="Whether every task that can be is `faithful`.")
 

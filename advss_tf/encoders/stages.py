@@ -18,8 +18,11 @@ from typing import Any
 
 import keras
 
+from advss_tf.encoders.normalization import BranchedBatchNormalization
 from advss_tf.errors import InvalidInput, nearest
 from advss_tf.randomness import derived_seed
+
+_NORMS = (keras.layers.BatchNormalization, BranchedBatchNormalization)
 
 _STAGE = re.compile(r"(stage\d+)(_|$)")
 
@@ -88,7 +91,7 @@ def reset_after(encoder: keras.Model, mark: str) -> keras.Model:
     return fresh
 
 
-def fork_after(encoder: keras.Model, mark: str, *, role: str) -> keras.Model:
+def fork_after(encoder: keras.Model, mark: str, *, role: str, own_norms: bool = False) -> keras.Model:
     """A second encoder on the same trunk: the layers through `mark` are `encoder`'s own, those after it are new.
 
     Whoever trains one of the two moves the trunk of both, running statistics included (Chen et al. 2020: the pretext
@@ -99,16 +102,23 @@ def fork_after(encoder: keras.Model, mark: str, *, role: str) -> keras.Model:
         mark: See `layers_through`.
         role: What the fork is for. New layers start from the seeds of `encoder`'s and this word, so forks with
             different words start differently.
+        own_norms: Whether batch norms before the mark are the fork's own as well, starting with `encoder`'s weights:
+            for whoever shows the fork what has other statistics, such as patches.
 
     Raises:
         InvalidInput: if the model's layers have no order, or none bears the mark.
     """
-    shared = {id(layer) for layer in layers_through(encoder, mark)}
+    trunk = layers_through(encoder, mark)
+    norms = [layer for layer in trunk if own_norms and isinstance(layer, _NORMS)]
+    shared = {id(layer) for layer in trunk if layer not in norms}
 
     def of(layer: Any) -> Any:
         return layer if id(layer) in shared else type(layer).from_config(_reseeded(layer.get_config(), role))
 
-    return keras.models.clone_model(encoder, clone_function=of)
+    fork = keras.models.clone_model(encoder, clone_function=of)
+    for norm in norms:
+        fork.get_layer(norm.name).set_weights(norm.get_weights())
+    return fork
 
 
 def _reseeded(config: Any, role: str) -> Any:

@@ -50,11 +50,13 @@ class EnsemblePretraining(RobustModel):
       task has touched, which is what `reset_after_boundary` makes of them anyway.
     * `"encoder"`: rotation and jigsaw share all layers and differ in their heads alone; all are handed over as trained.
 
-    The trunk's running statistics of batch norm are those of all tasks together, Selfie's patches among them.
+    Selfie shows the trunk patches, whose statistics are not those of images: with batch norms that all share, running
+    statistics fit neither, and what is solved in training mode is not in inference mode, in which attacks run and
+    encoders are handed over. So Selfie has batch norms of its own, and those of images are handed over.
 
-    `faithful=True` is passed on to every task that has it, whatever the task itself says: see the tables of `Jigsaw`
-    (three things) and `Selfie` (seven; its loss is then a sum of four on probabilities, and counts as much as that).
-    The ensemble adds nothing. The trunk of that code lacks the norm behind the stem; here it is the encoder's own.
+    `faithful=True` shares the batch norms, and is passed on to every task that has it, whatever the task itself says:
+    see the tables of `Jigsaw` (three things) and `Selfie` (seven; its loss is then a sum of four on probabilities, and
+    counts as much as that). The trunk of that code lacks the norm behind the stem; here it is the encoder's own.
 
     Evaluation attacks without the diversity. The tasks' images do not depend on each other, so climbing the sum of the
     losses is climbing each; only where the strongest of several points is kept is it that of the largest sum.
@@ -65,6 +67,7 @@ class EnsemblePretraining(RobustModel):
             the task's class. None for all three.
         shared: `"trunk"` or `"encoder"`, see above.
         boundary: The last stage, or layer, of the trunk; None for the last stage but one. Also Selfie's.
+        own_norms: Whether Selfie has batch norms of its own; None: unless `faithful`.
         diversity_weight: Weight of the diversity, >= 0; 0 leaves it out, second derivatives and all. It belongs to the
             attack: without one there is no diversity either.
         faithful: See above.
@@ -93,6 +96,7 @@ class EnsemblePretraining(RobustModel):
         tasks: Sequence[Any] | None = None,
         shared: str = "trunk",
         boundary: str | None = None,
+        own_norms: bool | None = None,
         diversity_weight: float = 0.1,
         faithful: bool = False,
         attack: Any = None,
@@ -106,6 +110,7 @@ class EnsemblePretraining(RobustModel):
             checked_encoder(encoder),
             checked_tasks(tasks),
             boundary=boundary if shared == "trunk" else None,
+            own_norms=not faithful if own_norms is None else own_norms,
             faithful=faithful,
             seed=seed,
             attack=attack,
@@ -122,6 +127,7 @@ class EnsemblePretraining(RobustModel):
         )
         self.puzzles = puzzles
         self.shared, self.boundary, self.faithful = shared, boundary, bool(faithful)
+        self.own_norms = not faithful if own_norms is None else bool(own_norms)
         self.diversity_weight = float(diversity_weight)
         self.built = True
 
@@ -142,7 +148,7 @@ class EnsemblePretraining(RobustModel):
     @property
     def provenance(self) -> dict[str, Any]:
         """What an exported encoder should say of the puzzles that it learned, as JSON."""
-        own = {name: getattr(self, name) for name in ("chance", "shared", "boundary", "diversity_weight")}
+        own = {name: getattr(self, name) for name in ("chance", "shared", "boundary", "own_norms", "diversity_weight")}
         return {"task": "ensemble", **own, "tasks": [puzzle.provenance for puzzle in self.puzzles.values()]}
 
     @property
@@ -225,7 +231,7 @@ class EnsemblePretraining(RobustModel):
         return {**terms, "diversity": diversity([gradients[name] for name in sorted(gradients)])}
 
     def get_config(self) -> dict[str, Any]:
-        names = ("tasks", "shared", "boundary", "diversity_weight", "faithful")
+        names = ("tasks", "shared", "boundary", "own_norms", "diversity_weight", "faithful")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -3,7 +3,7 @@
 Synopsis:
 
     wanted = checked_tasks(["rotation", {"kind": "jigsaw", "num_permutations": 15}])
-    puzzles = make_puzzles(encoder, wanted, boundary="stage3", faithful=False, seed=0, attack=attack)
+    puzzles = make_puzzles(encoder, wanted, boundary="stage3", own_norms=True, faithful=False, seed=0)
     puzzles["rotation"].encoder                  # its own last stage on the stages that all share
 """
 
@@ -69,6 +69,7 @@ def make_puzzles(
     tasks: Mapping[str, dict[str, Any]],
     *,
     boundary: str | None,
+    own_norms: bool,
     faithful: bool,
     seed: int,
     **attacks: Any,
@@ -79,6 +80,7 @@ def make_puzzles(
         encoder: The encoder that is handed over.
         tasks: What `checked_tasks` returned.
         boundary: Where the tasks with labels part: each has layers of its own after it. None: they share all layers.
+        own_norms: Whether Selfie has batch norms of its own on the layers that it shares.
         faithful: Whether every task that can be is as in the code of Chen et al.
         seed: The run's seed.
         attacks: `attack` and `eval_attack`.
@@ -95,5 +97,7 @@ def make_puzzles(
             given["boundary"] = given.get("boundary") or boundary
         if boundary is not None and issubclass(MEMBERS[kind], LabelledPuzzle):
             own = fork_after(encoder, boundary, role=f"ensemble/{kind}")
+        if own_norms and issubclass(MEMBERS[kind], Selfie):
+            own = fork_after(encoder, boundary or encoder.layers[-1].name, role=f"ensemble/{kind}", own_norms=True)
         puzzles[kind] = MEMBERS[kind](own, seed=seed, name=kind, **attacks, **given)
     return puzzles

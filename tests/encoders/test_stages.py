@@ -111,6 +111,15 @@ def test_forks_of_different_roles_start_differently_and_those_of_one_alike(tiny_
     assert starts[0].std() == pytest.approx(own.std(), rel=0.2)
 
 
+def test_a_fork_may_have_norms_of_its_own_that_start_as_those_of_the_encoder(tiny_encoder):
+    norm = tiny_encoder.get_layer("stage1_norm")
+    norm.gamma.assign(np.full(6, 2.0))
+    fork = fork_after(tiny_encoder, "stage1", role="patches", own_norms=True)
+    own = fork.get_layer("stage1_norm")
+    assert own is not norm and fork.get_layer("stage1_conv") is tiny_encoder.get_layer("stage1_conv")
+    np.testing.assert_array_equal(own.gamma, np.full(6, 2.0))
+
+
 def test_a_fork_with_an_unknown_mark_is_refused(tiny_encoder):
     with pytest.raises(InvalidInput, match="No layer of 'tiny' bears this mark"):
         fork_after(tiny_encoder, "stage7", role="rotation")

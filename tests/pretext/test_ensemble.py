@@ -289,3 +289,18 @@ def test_what_is_loaded_has_the_same_tasks_and_a_call_answers_each(tiny_images, 
 def test_what_it_cannot_use_is_refused(options, sentence):
     with pytest.raises(InvalidInput, match=sentence):
         ensemble_of(**options)
+
+
+def test_batch_norms_of_images_are_not_moved_by_patches_unless_faithful(tiny_encoder, tiny_images):
+    """Selfie goes through the trunk last: where it has no norms of its own, its patches move those of the encoder."""
+    norm = tiny_encoder.get_layer("stem_norm")
+    assert [ensemble_of(tiny_encoder, faithful=faithful).own_norms for faithful in (False, True)] == [True, False]
+    for own_norms in (True, False):
+        model = ensemble_of(tiny_encoder, tasks=(PAIR[0], SELFIE), own_norms=own_norms, diversity_weight=0.0)
+        puzzle = posed(model, tiny_images)
+        before = norm.moving_mean.numpy()
+        selfie = model.puzzles["selfie"]
+        selfie.descend(
+            puzzle.inputs | {"images": tf.constant(tiny_images)}, ensemble._part("selfie", puzzle), training=True
+        )
+        assert (norm.moving_mean.numpy() == before).all() == own_norms

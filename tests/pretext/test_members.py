@@ -38,7 +38,7 @@ def test_every_member_is_a_task_of_its_own_as_well():
 
 def test_they_share_the_trunk_and_part_at_the_boundary(tiny_encoder):
     tasks = {"rotation": {}, "jigsaw": {"grid": 2, "num_permutations": 3}, "selfie": {"num_layers": 1, "num_heads": 1}}
-    puzzles = make_puzzles(tiny_encoder, tasks, boundary="stage1", faithful=False, seed=4)
+    puzzles = make_puzzles(tiny_encoder, tasks, boundary="stage1", own_norms=False, faithful=False, seed=4)
     assert (type(puzzles["rotation"]), type(puzzles["jigsaw"])) == (Rotation, Jigsaw)
     assert {puzzle.seed for puzzle in puzzles.values()} == {4} and puzzles["jigsaw"].num_permutations == 3
     for kind in ("rotation", "jigsaw"):
@@ -62,6 +62,16 @@ def test_without_a_boundary_they_share_the_encoder(tiny_encoder):
 
 def test_faithful_is_passed_on_to_those_who_have_it(tiny_encoder):
     tasks = {"rotation": {}, "jigsaw": {"faithful": False, "balanced": True}}
-    puzzles = make_puzzles(tiny_encoder, tasks, boundary="stage1", faithful=True, seed=0)
+    puzzles = make_puzzles(tiny_encoder, tasks, boundary="stage1", own_norms=False, faithful=True, seed=0)
     jigsaw = puzzles["jigsaw"]
     assert (jigsaw.permutation_set, jigsaw.identity_share, jigsaw.balanced) == ("random", 0.1, True)
+
+
+@pytest.mark.parametrize("boundary", ["stage1", None])
+def test_selfie_may_have_norms_of_its_own_on_the_same_kernels(boundary, tiny_encoder):
+    tasks = {"rotation": {}, "selfie": {"num_layers": 1, "num_heads": 1}}
+    puzzles = make_puzzles(tiny_encoder, tasks, boundary=boundary, own_norms=True, faithful=False, seed=0)
+    images, patches = (puzzles[kind].network for kind in ("rotation", "selfie"))
+    assert patches.get_layer("stage1_conv") is images.get_layer("stage1_conv") is tiny_encoder.get_layer("stage1_conv")
+    assert patches.get_layer("stage1_norm") is not images.get_layer("stage1_norm")
+    assert images.get_layer("stage1_norm") is tiny_encoder.get_layer("stage1_norm")
