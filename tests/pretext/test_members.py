@@ -54,6 +54,7 @@ def test_without_a_boundary_they_share_the_encoder(tiny_encoder):
         tiny_encoder,
         {"rotation": {}, "selfie": {"num_layers": 1, "num_heads": 1}},
         boundary=None,
+        own_norms=False,
         faithful=False,
         seed=0,
     )
