@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from advss_tf.finetune import JointClassifier, RobustClassifier, RobustEnsemble
-    from advss_tf.pretext import Jigsaw, Rotation, Selfie
+    from advss_tf.pretext import EnsemblePretraining, Jigsaw, Rotation, Selfie
     from advss_tf.runner import run
     from advss_tf.serving import export_classifier, export_encoder, export_ensemble, verify_export
     from advss_tf.training import SGD, AdamW, Batch, Puzzle, RobustModel
@@ -123,7 +123,7 @@ _NAMES_OF = {
         "write_report",
     ),
     "finetune": ("JointClassifier", "RobustClassifier", "RobustEnsemble"),
-    "pretext": ("Jigsaw", "Rotation", "Selfie"),
+    "pretext": ("EnsemblePretraining", "Jigsaw", "Rotation", "Selfie"),
     "serving": ("export_classifier", "export_encoder", "export_ensemble", "verify_export"),
     "runner": ("run",),
     "training": ("AdamW", "Batch", "Puzzle", "RobustModel", "SGD"),

@@ -20,6 +20,7 @@ from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient
 import advss_tf as advss
 from advss_tf.encoders import build_encoder, hoisted, linear_head
 from advss_tf.losses import cross_entropy
+from advss_tf.pretext import TASKS
 from advss_tf.randomness import derived_seed
 
 EPSILON, STEP_SIZE = 8 / 255, 2 / 255
@@ -104,6 +105,14 @@ def ours(
     )
     model = advss.RobustClassifier(network.encoder(policy=policy), NUM_CLASSES, how="adversarial", attack=attack)
     model.compile(_optimizer(), jit_compile=jit_compile)
+    return model
+
+
+def pretext(network: Network, kind: str, *, num_steps: int, **options: Any) -> keras.Model:
+    """A pretext task, compiled for training on attacked images."""
+    attack = advss.ProjectedGradientDescent(advss.Linf(EPSILON), num_steps=num_steps, step_size=STEP_SIZE)
+    model = TASKS[kind](network.encoder(), attack=attack, **options)
+    model.compile(_optimizer(), jit_compile=False)
     return model
 
 

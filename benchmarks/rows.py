@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.contestants import NETWORKS, Network, input_gradients, ours, plain, steps_of, weight_gradients
+from benchmarks.contestants import NETWORKS, Network, input_gradients, ours, plain, pretext, steps_of, weight_gradients
 from benchmarks.facts import machine_facts
 from benchmarks.pairs import Contestant, Seconds, alternate, clocked, compare, fastest
 from benchmarks.results import Row
@@ -147,8 +147,23 @@ def torch(settings: Settings) -> Iterator[Row]:
         yield Row("torch", name, best, rival, compare(times[best], times[rival]), note=note, times=times)
 
 
+def ensemble(settings: Settings) -> Iterator[Row]:
+    """A step of ensemble pretraining beside a step of each of its tasks alone, one after the other."""
+    tasks: dict[str, dict[str, Any]] = {"rotation": {}, "jigsaw": {}, "selfie": {"num_layers": 2, "num_heads": 4}}
+    for name, network in _networks(settings):
+        alone = [pretext(network, kind, num_steps=settings.num_steps, **options) for kind, options in tasks.items()]
+        members = [{"kind": kind, **options} for kind, options in tasks.items()]
+        together = pretext(network, "ensemble", num_steps=settings.num_steps, tasks=members)
+        steps = {"ensemble": [steps_of(together, network)], "tasks alone": [steps_of(one, network) for one in alone]}
+        for each in steps.values():
+            [step() for step in each]
+        contestants = {label: clocked(lambda each=each: [step() for step in each]) for label, each in steps.items()}
+        yield _row("ensemble", name, contestants, settings, target=3.0)
+
+
 ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "steady": steady,
+    "ensemble": ensemble,
     "first": first,
     "floor": floor,
     "bfloat16": bfloat16,

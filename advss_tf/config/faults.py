@@ -93,7 +93,7 @@ def faults_of(error: ValidationError, root: type[Part]) -> list[Fault]:
     """Every fault that pydantic found, in the order of the schema."""
     found: list[Fault] = []
     errors = error.errors(include_url=False)
-    above = {details["loc"][:-1] for details in errors}
+    above = {details["loc"][:depth] for details in errors for depth in range(len(details["loc"]))}
     for details in errors:
         if details["type"] == "too_short" and details["loc"] in above:
             continue  # pydantic does not count wrong entries, so a list of them is called too short as well
@@ -125,7 +125,7 @@ def _place(location: Sequence[str | int], root: type[Part]) -> _Place:
         elif len(below) > 1:
             below = tuple(candidate for candidate in below if kind_of(candidate) == step)
         else:
-            path, section, name = f"{path}.{step}" if path else step, below[0], step
+            path, section, name, indexed = f"{path}.{step}" if path else step, below[0], step, False
             field = section.model_fields.get(step)
             below = sections_in(field.annotation) if field else ()
     return _Place(path, section, name, indexed)
@@ -216,11 +216,12 @@ def _expected(place: _Place) -> str:
         return "a section with keys"
     schema, field = _json(place), place.section.model_fields[place.name]
     sections = sections_in(field.annotation)
+    lists = [part for part in schema.get("anyOf", [schema]) if "items" in part]  # the field may be null as well
     if not sections:
-        lists = [part for part in schema.get("anyOf", [schema]) if "items" in part]  # the field may be null as well
         return _accepted(lists[0]["items"] if place.indexed else schema)
     kinds = _kinds(place)
     wanted = f"a section with `kind`, one of {kinds}" if kinds else f"a section with keys of {_keys(sections)}"
+    wanted = f"a list, each entry {wanted}" if lists and not place.indexed else wanted
     return f"{wanted}, or null" if type(None) in getattr(field.annotation, "__args__", ()) else wanted
 
 

@@ -13,8 +13,6 @@ the section.
 from __future__ import annotations
 
 import difflib
-import math
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,9 +25,6 @@ DIGITS_IMAGES = 1797
 """Images that scikit-learn's digits hold."""
 DIGITS_RAREST_CLASS = 174
 """Images of the digit that scikit-learn's digits hold the fewest of, the eight."""
-
-STAGE_BEFORE_LAST = {"resnet20": "stage2", "wide_resnet": "stage2", "resnet18": "stage3", "resnet50v2": "stage3"}
-"""The last stage but one of each network."""
 
 
 def one_label_budget(data: kinds.Source) -> Iterator[Fault]:
@@ -169,44 +164,6 @@ def attack_suits_how(finetune: schema.Finetune) -> Iterator[Fault]:
         yield Fault("attack", f"is missing, and `how` is {how}", "an attack, or how: standard", "attack=null")
 
 
-def auxiliary_suits_training(finetune: schema.Finetune) -> Iterator[Fault]:
-    """A task beside the classes belongs to adversarial training, and teaches the encoder."""
-    if finetune.auxiliary is None:
-        return
-    if finetune.how != "adversarial":
-        expected, received = "how: adversarial, or auxiliary: null", f"how={finetune.how!r}"
-        yield Fault("auxiliary", "is a part of adversarial training", expected, received)
-    if finetune.train == "linear":
-        expected = "train: partial or full, or auxiliary: null"
-        yield Fault("auxiliary", "would teach a frozen encoder nothing", expected, "train='linear'")
-
-
-def attack_weight_suits_mode(auxiliary: schema.Auxiliary) -> Iterator[Fault]:
-    """Only two modes climb the task's loss together with that of the classes."""
-    weight, mode = auxiliary.attack_weight, auxiliary.mode
-    if weight is not None and mode not in ("sum", "stronger"):
-        expected, received = "null, or mode: sum or stronger", f"attack_weight={weight:g}, mode={mode!r}"
-        yield Fault("attack_weight", f"weighs nothing in the attack of mode {mode}", expected, received)
-
-
-def stack_suits_mode(auxiliary: schema.Auxiliary) -> Iterator[Fault]:
-    """The copies of a stack are attacked together with the image."""
-    if auxiliary.copies == "stack" and auxiliary.mode not in ("plain", "sum"):
-        received = f"copies='stack', mode={auxiliary.mode!r}"
-        yield Fault("copies", "stacks are attacked together with the image", "mode: sum, or copies: drawn", received)
-    if auxiliary.copies == "stack" and auxiliary.task.kind == "selfie":
-        received = "copies='stack', task.kind='selfie'"
-        yield Fault("copies", "needs a task whose puzzles can be counted", "rotation, or copies: drawn", received)
-
-
-def task_is_weighed_once(auxiliary: schema.Auxiliary) -> Iterator[Fault]:
-    """Clean or attacked is what `mode` says, so `clean_weight` would silently do nothing."""
-    weight = getattr(auxiliary.task, "clean_weight", None)
-    if weight not in (None, 0.5):
-        expected = "no `clean_weight` here: `mode` says which images the task is learned on"
-        yield Fault("task.clean_weight", "has no meaning beside the classes", expected, f"clean_weight={weight:g}")
-
-
 def selection_is_possible(finetune: schema.Finetune) -> Iterator[Fault]:
     """Robust accuracy needs an attack to be measured with."""
     if finetune.select == "robust_accuracy" and finetune.attack is None and finetune.eval_attack is None:
@@ -233,45 +190,6 @@ def start_is_no_slip(finetune: schema.Finetune) -> Iterator[Fault]:
     if near and finetune.start.isalpha() and finetune.start not in words:
         expected = f"one of {list(words)}, or a path ('./{finetune.start}' for a folder of that name)"
         yield Fault("start", f"is not known (did you mean {near[0]!r}?)", expected, f"start={finetune.start!r}")
-
-
-def permutations_exist(task: kinds.JigsawTask) -> Iterator[Fault]:
-    """A grid has no more orders than its patches have permutations, of which one is the image as it was."""
-    # From 5 x 5 patches on there are more than any recipe asks for, and the number fills lines.
-    if task.grid <= 4 and task.num_permutations >= math.factorial(task.grid**2):
-        expected = f"at most {math.factorial(task.grid**2) - 1} for grid={task.grid}, the image as it was not counted"
-        received = f"num_permutations={task.num_permutations}"
-        yield Fault("num_permutations", "is more than the patches have", expected, received)
-
-
-def patches_are_seen(task: kinds.SelfieTask) -> Iterator[Fault]:
-    """Some patches are not masked."""
-    if task.num_masked is not None and task.num_masked >= task.grid**2:
-        expected = f"below {task.grid**2}, the patches of grid={task.grid}"
-        yield Fault("num_masked", "leaves no patch to see", expected, f"num_masked={task.num_masked}")
-
-
-def patches_fit(recipe: schema.Recipe) -> Iterator[Fault]:
-    """The grid divides the images, where a recipe can know their size, and leaves the patch network pixels to halve."""
-    auxiliary = recipe.finetune.auxiliary if recipe.finetune is not None else None
-    for path, section in (("pretrain.task", recipe.pretrain), ("finetune.auxiliary.task", auxiliary)):
-        if section is not None:
-            yield from _patches_of_task_fit(recipe, section.task, path)
-
-
-def _patches_of_task_fit(recipe: schema.Recipe, task: kinds.Task, where: str) -> Iterator[Fault]:
-    sides = (8, 8) if recipe.data.resize is None and recipe.data.kind == "digits" else recipe.data.resize
-    if task.kind != "selfie" or sides is None:
-        return
-    path, received = f"{where}.grid", f"grid={task.grid}, images of {sides[0]}x{sides[1]}"
-    # Each stage but the first halves its map; unless it is said, the last stage but one is the last that reads patches.
-    stage = re.fullmatch(r"stage(\d+)", task.boundary or STAGE_BEFORE_LAST[recipe.encoder.kind])
-    smallest = 2 ** (int(stage[1]) - 1) if stage else 1
-    if any(side % task.grid for side in sides):
-        yield Fault(path, "does not divide the images into whole patches", "a divisor of both sides", received)
-    elif min(sides) // task.grid < smallest:
-        expected = f"patches of {smallest} pixels a side or more, or an earlier `boundary`"
-        yield Fault(path, "makes patches too small for the patch network", expected, received)
 
 
 def stages_connect(recipe: schema.Recipe) -> Iterator[Fault]:

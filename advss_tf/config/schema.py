@@ -5,7 +5,7 @@ Synopsis:
     recipe = load_recipe("configs/digits.yaml")          # see loading.py
     recipe.pretrain.attack.epsilon                        # everything is frozen, checked and typed
 
-A class is a section of the YAML file. The sections with several kinds (data, encoder, optimizer, task) are in kinds.py,
+A class is a section of the YAML file. The sections with several kinds are in kinds.py and tasks.py,
 the conditions between fields in rules.py.
 """
 
@@ -15,9 +15,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from . import rules
-from .kinds import Data, Descent, Network, Task
+from . import rules, task_rules
+from .kinds import Data, Descent, Network
 from .parts import Counts, Part, Radii, Radius, Rules, Step, Text
+from .tasks import Auxiliary, Task
 
 
 class Attack(Part):
@@ -53,23 +54,6 @@ class Pretrain(Stage):
     attack: Attack | None = Field(description="Attack on the training images; null: clean training.")
 
 
-class Auxiliary(Part):
-    """A pretext task beside the classes in adversarial training (Hendrycks et al. 2019; Kucer et al. 2021)."""
-
-    rules: ClassVar[Rules] = (rules.attack_weight_suits_mode, rules.stack_suits_mode, rules.task_is_weighed_once)
-    task: Task = Field(description="The puzzle that the encoder solves beside the classes.")
-    mode: Literal["plain", "clean", "attacked", "own", "sum", "stronger"] = Field(
-        default="sum", description="Where the task's loss is taken and what the attack climbs: T0 to T5, in this order."
-    )
-    weight: float = Field(default=0.5, ge=0, description="Weight of the task's loss in training.")
-    attack_weight: float | None = Field(
-        default=None, ge=0, description="Weight of the task's loss in the attack; null: `weight`."
-    )
-    copies: Literal["drawn", "stack"] = Field(
-        default="drawn", description="One puzzle of each image, or all of them, each in a ball of its own."
-    )
-
-
 class Finetune(Stage):
     """Learning with labels: F1 to F4 of Chen et al. 2020 are `train` times `how`."""
 
@@ -79,7 +63,7 @@ class Finetune(Stage):
         rules.selection_is_possible,
         rules.start_suits_train,
         rules.start_is_no_slip,
-        rules.auxiliary_suits_training,
+        task_rules.auxiliary_suits_training,
     )
     start: Text = Field(description="pretrained, scratch, or the path of an exported encoder.")
     train: Literal["linear", "partial", "full"] = Field(description="What is trained: head, last stages, everything.")
@@ -176,7 +160,7 @@ class Checkpoint(Part):
 class Recipe(Part):
     """A run: one YAML file. Saved with every default written, it is what a workdir was made from."""
 
-    rules: ClassVar[Rules] = (rules.stages_connect, rules.patches_fit)
+    rules: ClassVar[Rules] = (rules.stages_connect, task_rules.patches_fit)
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
         max_length=64,

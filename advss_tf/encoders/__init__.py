@@ -15,7 +15,7 @@ from advss_tf.encoders.normalization import (
 from advss_tf.encoders.registry import ENCODERS, build_encoder
 from advss_tf.encoders.resnet import resnet18, resnet20
 from advss_tf.encoders.resnet50v2 import resnet50v2
-from advss_tf.encoders.stages import boundary, layers_through, reset_after, stages
+from advss_tf.encoders.stages import boundary, fork_after, layers_through, reset_after, stages
 from advss_tf.encoders.wide_resnet import wide_resnet
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "build_encoder",
     "current_branch",
     "describe",
+    "fork_after",
     "fused",
     "hoisted",
     "layers_through",

@@ -145,11 +145,15 @@ def _turns(layer: keras.layers.Conv2D) -> bool:
 
 
 def _turning_convolution(kernel: tf.Tensor) -> Callable[[Any], Any]:
-    turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+    return _each_others_gradient(kernel, tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2]))
+
+
+def _each_others_gradient(kernel: tf.Tensor, turned: tf.Tensor) -> Callable[[Any], Any]:
+    """The convolution with `kernel`. Its gradient is the one with `turned`, whose gradient is the first again."""
 
     @tf.custom_gradient
     def convolve(x: Any) -> Any:
-        return tf.nn.conv2d(x, kernel, 1, "SAME"), lambda dy: tf.nn.conv2d(dy, turned, 1, "SAME")
+        return tf.nn.conv2d(x, kernel, 1, "SAME"), _each_others_gradient(turned, kernel)
 
     return convolve
 

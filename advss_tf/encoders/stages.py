@@ -5,6 +5,7 @@ Synopsis:
     stages(encoder)                       # ("stage1", "stage2", "stage3")
     boundary(encoder)                     # "stage2": the last but one
     layers_through(encoder, "stage2")     # the layers from the input to the end of stage 2
+    fork_after(encoder, "stage2", role="rotation")      # a second encoder on the same first two stages
 
 In partial finetuning the layers through the boundary are frozen, and in Chen et al. (CVPR 2020, arXiv 2003.12862)
 they are the part that pretraining hands over.
@@ -13,10 +14,15 @@ they are the part that pretraining hands over.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import keras
 
+from advss_tf.encoders.normalization import BranchedBatchNormalization
 from advss_tf.errors import InvalidInput, nearest
+from advss_tf.randomness import derived_seed
+
+_NORMS = (keras.layers.BatchNormalization, BranchedBatchNormalization)
 
 _STAGE = re.compile(r"(stage\d+)(_|$)")
 
@@ -83,6 +89,44 @@ def reset_after(encoder: keras.Model, mark: str) -> keras.Model:
     for name in kept:
         fresh.get_layer(name).set_weights(encoder.get_layer(name).get_weights())
     return fresh
+
+
+def fork_after(encoder: keras.Model, mark: str, *, role: str, own_norms: bool = False) -> keras.Model:
+    """A second encoder on the same trunk: the layers through `mark` are `encoder`'s own, those after it are new.
+
+    Whoever trains one of the two moves the trunk of both, running statistics included (Chen et al. 2020: the pretext
+    tasks of an ensemble share a trunk, and have last stages of their own).
+
+    Args:
+        encoder: A Functional or Sequential model.
+        mark: See `layers_through`.
+        role: What the fork is for. New layers start from the seeds of `encoder`'s and this word, so forks with
+            different words start differently.
+        own_norms: Whether batch norms before the mark are the fork's own as well, starting with `encoder`'s weights:
+            for whoever shows the fork what has other statistics, such as patches.
+
+    Raises:
+        InvalidInput: if the model's layers have no order, or none bears the mark.
+    """
+    trunk = layers_through(encoder, mark)
+    norms = [layer for layer in trunk if own_norms and isinstance(layer, _NORMS)]
+    shared = {id(layer) for layer in trunk if layer not in norms}
+
+    def of(layer: Any) -> Any:
+        return layer if id(layer) in shared else type(layer).from_config(_reseeded(layer.get_config(), role))
+
+    fork = keras.models.clone_model(encoder, clone_function=of)
+    for norm in norms:
+        fork.get_layer(norm.name).set_weights(norm.get_weights())
+    return fork
+
+
+def _reseeded(config: Any, role: str) -> Any:
+    """A layer's configuration with every seed in it changed by `role`."""
+    if isinstance(config, dict):
+        whole = {key: _reseeded(value, role) for key, value in config.items()}
+        return {**whole, "seed": derived_seed(config["seed"], role)} if isinstance(config.get("seed"), int) else whole
+    return [_reseeded(entry, role) for entry in config] if isinstance(config, list) else config
 
 
 def _refuse_mark(encoder: keras.Model, mark: str, names: list[str]) -> None:

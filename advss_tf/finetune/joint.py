@@ -145,6 +145,11 @@ class JointClassifier(RobustModel):
         return self.supervised.head
 
     @property
+    def networks(self) -> tuple[keras.Model, ...]:
+        """The encoder, and the part of it that the task goes through if that is another model."""
+        return self.network, self.auxiliary.network
+
+    @property
     def trainable_variables(self) -> list[Any]:
         """The variables that have a gradient, each once: the head of a task that is not descended has none."""
         trained = [*self.supervised.trainable_variables, *(self.auxiliary.trainable_variables if self.learns else ())]

@@ -12,34 +12,32 @@ convolutions and kernels are cast once a step instead of once a pass (see `encod
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
 
 from advss_tf.encoders import current_branch, fused, hoisted
 
-
-class _Hoisted(NamedTuple):
-    encoder: keras.Model
-    branch: str | None
-    function: Callable[[tf.Tensor], tf.Tensor]
-
+# The prepared functions by the `id` of the encoder and the batch-norm branch.
+_Hoisted = Mapping[tuple[int, str | None], Callable[[tf.Tensor], tf.Tensor]]
 
 # A context variable, not an attribute: replicas are traced in threads of their own, each with tensors of its own.
-_HOISTED: contextvars.ContextVar[tuple[_Hoisted, ...]] = contextvars.ContextVar("advss_tf_hoisted", default=())
+_HOISTED: contextvars.ContextVar[_Hoisted] = contextvars.ContextVar("advss_tf_hoisted", default=MappingProxyType({}))
 
 
 @contextmanager
-def hoisting(encoder: keras.Model | None) -> Iterator[None]:
-    """Inside the `with`, inference-mode calls of `encode` on this encoder and branch use weights prepared here.
+def hoisting(*encoders: keras.Model) -> Iterator[None]:
+    """Inside the `with`, inference-mode calls of `encode` on these encoders and this branch use weights prepared here.
 
-    One inside another adds its encoder, as the members of an ensemble do; None takes all of them away.
+    Encoders that share layers are prepared one by one. One `with` inside another adds its encoders, as the members of
+    an ensemble do; without any, those outside are taken away.
     """
-    inner = () if encoder is None else (_Hoisted(encoder, current_branch(), hoisted(encoder)), *_HOISTED.get())
-    token = _HOISTED.set(inner)
+    distinct = {id(encoder): encoder for encoder in encoders}
+    prepared = {(key, current_branch()): hoisted(encoder) for key, encoder in distinct.items()}
+    token = _HOISTED.set({**_HOISTED.get(), **prepared} if encoders else {})
     try:
         yield
     finally:
@@ -48,8 +46,7 @@ def hoisting(encoder: keras.Model | None) -> Iterator[None]:
 
 def encode(encoder: keras.Model, images: tf.Tensor, *, training: bool) -> tf.Tensor:
     """The features of `images` by `encoder`: `(batch, features)`."""
-    if training:
-        return fused(encoder)(images)
-    wanted = (encoder, current_branch())
-    found = [prepared.function for prepared in _HOISTED.get() if (prepared.encoder, prepared.branch) == wanted]
-    return found[0](images) if found else encoder(images, training=False)
+    prepared = None if training else _HOISTED.get().get((id(encoder), current_branch()))
+    if prepared is not None:
+        return prepared(images)
+    return fused(encoder)(images) if training else encoder(images, training=False)

@@ -135,8 +135,13 @@ class RobustModel(keras.Model):
 
     @property
     def network(self) -> keras.Model:
-        """What `encode` calls and an attack prepares once: the encoder, or the part of it that a task goes through."""
+        """What `encode` calls: the encoder, or the part of it that a task goes through."""
         return self.encoder
+
+    @property
+    def networks(self) -> tuple[keras.Model, ...]:
+        """Every network that an attack prepares once: where a method goes through more than one, all of them."""
+        return (self.network,)
 
     def stream(self, name: str) -> contextlib.AbstractContextManager[None]:
         """The context in which branched batch norm uses the branch `name`; nothing for an encoder without it."""
@@ -186,7 +191,7 @@ class RobustModel(keras.Model):
         if attack is None:
             return AttackResult(puzzle.inputs, None, None)
         training = attack.batch_norm == "training"
-        with self.stream("adversarial"), hoisting(None if training else self.network), keras.StatelessScope():
+        with self.stream("adversarial"), hoisting(*(() if training else self.networks)), keras.StatelessScope():
             context = self.context(puzzle, training=training)
             return attack.run(lambda inputs: climb(inputs, puzzle, context, training=training), puzzle.inputs, seed)
 

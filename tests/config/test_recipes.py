@@ -20,9 +20,11 @@ def _load(name: str) -> Recipe:
 
 
 def test_the_recipes_are_found():
-    names = {"digits", "digits_jigsaw", "digits_selfie", "cifar10_small"} | {path.stem for path in PAPER}
+    names = {"digits", "digits_ensemble", "digits_jigsaw", "digits_selfie", "cifar10_small"} | {
+        path.stem for path in PAPER
+    }
     tasks = ("rotation", "jigsaw", "selfie")
-    assert {f"chen2020_{task}_{start}" for task in tasks for start in ("p2", "p3")} <= names
+    assert {f"chen2020_{task}_{start}" for task in tasks for start in ("p2", "p3")} | {"chen2020_ensemble_p3"} <= names
     assert names <= {path.stem for path in CONFIGS}
 
 
@@ -99,10 +101,13 @@ def test_the_rest_of_chen_2020_is_that_of_the_reference_code(path):
     assert (recipe.encoder.kind, recipe.encoder.width) == ("resnet50v2", 64)
     assert recipe.encoder.mean == (0.485, 0.456, 0.406) and recipe.encoder.std == (0.229, 0.224, 0.225)
     sgd, task = recipe.pretrain.optimizer, recipe.pretrain.task.kind
-    decay = {"selfie": 1e-4}.get(task, 5e-4 if path.stem == "chen2020_jigsaw_p2" else 3e-4)
-    assert (sgd.learning_rate, sgd.weight_decay, sgd.decay) == (0.1, decay, "all")
-    assert (sgd.schedule.kind, sgd.schedule.final_learning_rate) == ("cosine", 1e-7 if task == "selfie" else 1e-6)
-    assert recipe.pretrain.task.clean_weight == 0.5 and recipe.pretrain.batch_size == 128
+    decay = {"selfie": 1e-4, "ensemble": 1e-4}.get(task, 5e-4 if path.stem == "chen2020_jigsaw_p2" else 3e-4)
+    assert (sgd.learning_rate, sgd.weight_decay, sgd.decay) == (0.001 if task == "ensemble" else 0.1, decay, "all")
+    last = {"selfie": 1e-7, "ensemble": 1e-8}.get(task, 1e-6)
+    assert (sgd.schedule.kind, sgd.schedule.final_learning_rate) == ("cosine", last)
+    members = recipe.pretrain.task.tasks if task == "ensemble" else (recipe.pretrain.task,)
+    assert {member.clean_weight for member in members} == {0.5}
+    assert recipe.pretrain.batch_size == (32 if task == "ensemble" else 128)
     evaluate = recipe.evaluate
     assert (evaluate.epsilons, evaluate.num_steps, evaluate.step_size) == ((8 / 255,), (20,), 2 / 255)
 
@@ -129,3 +134,16 @@ def test_selfie_is_the_reference_code_s_own_for_200_epochs_clean_and_attacked():
     for part in (p2, p3):
         assert part.task.faithful and (part.task.grid, part.task.num_layers, part.task.num_heads) == (4, 12, 16)
         assert part.optimizer.nesterov and part.optimizer.schedule.warmup_epochs == 0
+
+
+def test_the_ensemble_is_that_of_the_reference_code():
+    recipe = _load("chen2020_ensemble_p3")
+    part, task = recipe.pretrain, recipe.pretrain.task
+    assert (part.epochs, part.eval_attack.num_steps, recipe.seed) == (150, 20, 22)
+    assert part.attack == recipe.finetune.attack
+    assert part.optimizer.nesterov and part.optimizer.schedule.warmup_epochs == 0
+    assert (task.faithful, task.shared, task.boundary, task.diversity_weight) == (True, "trunk", "stage3", 0.1)
+    _, jigsaw, selfie = task.tasks
+    assert [member.kind for member in task.tasks] == ["rotation", "jigsaw", "selfie"]
+    assert (jigsaw.grid, jigsaw.num_permutations) == (4, 30)
+    assert (selfie.grid, selfie.num_layers, selfie.num_heads) == (4, 12, 16)

@@ -301,6 +301,34 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
             {"pretrain__task": {"kind": "selfie", "boundary": "stage3"}},
             "pretrain.task.grid: makes patches too small for the patch network. Expected: patches of 4 pixels a side",
         ),
+        (
+            {"pretrain__task": {"kind": "ensemble", "tasks": [{"kind": "rotation"}, {"kind": "rotation"}]}},
+            "pretrain.task.tasks: have a kind twice. Expected: tasks of different kinds. Received: kinds=['rotation', ",
+        ),
+        (
+            {"pretrain__task": {"kind": "ensemble", "tasks": [{"kind": "rotation"}]}},
+            "pretrain.task.tasks: must have at least 2 entries. Expected: a list, each entry a section with `kind`, ",
+        ),
+        (
+            {"pretrain__task": {"kind": "ensemble", "tasks": "rotation"}},
+            "pretrain.task.tasks: must be a list. Expected: a list, each entry a section with `kind`, one of ['jigsaw'",
+        ),
+        (
+            {"pretrain__task": {"kind": "ensemble", "tasks": [{"kind": "rotation"}, {"kind": "selfy"}]}},
+            "pretrain.task.tasks[1].kind: is not known (did you mean 'selfie'?). Expected: one of ['jigsaw', 'rot",
+        ),
+        (
+            {"pretrain__task": {"kind": "ensemble", "tasks": [{"kind": "rotation"}, {"kind": "jigsaw", "grid": 1}]}},
+            "pretrain.task.tasks[1].grid: must be at least 2. Expected: an integer >= 2. Received: grid=1.",
+        ),
+        (
+            {"pretrain__task": {"kind": "ensemble", "tasks": [{"kind": "rotation"}, {"kind": "selfie", "grid": 8}]}},
+            "pretrain.task.tasks[1].grid: makes patches too small for the patch network. Expected: patches of 2 pixels",
+        ),
+        (
+            {"pretrain__task": {"kind": "ensemble", "diversity_weight": -0.1}},
+            "pretrain.task.diversity_weight: must not be negative.",
+        ),
         ({"pretrain": None}, "finetune.start: has no pretraining to start from."),
         ({"pretrain": None, "finetune": None}, "pretrain: leaves nothing to do."),
     ],
@@ -321,6 +349,14 @@ def test_fields_that_do_not_go_together_give_one_line(changes, sentence):
         {"pretrain": None, "finetune__start": "scratch"},
         {"pretrain": None, "finetune__start": "encoder"},
         {"pretrain__task": {"kind": "selfie"}},
+        {"pretrain__task": {"kind": "ensemble"}},
+        {
+            "pretrain__task": {
+                "kind": "ensemble",
+                "tasks": [{"kind": "selfie", "grid": 8}, {"kind": "rotation"}],
+                "boundary": "stage1",
+            }
+        },
         {"pretrain__task": {"kind": "selfie", "grid": 8, "boundary": "stage1"}},
         {"pretrain__task": {"kind": "selfie", "grid": 3}, "data__resize": [9, 12]},
         {"pretrain__task": {"kind": "selfie", "grid": 7}, "data": {"kind": "tfds", "name": "cifar10"}},

@@ -246,3 +246,33 @@ def test_a_model_with_a_call_of_its_own_is_called_as_it_is():
     with norm_branch("b"):
         function, expected = hoisted(model), model(images_for(model), training=False)
     np.testing.assert_array_equal(function(images_for(model)), expected)
+
+
+def steepness(function, images):
+    """The gradient of the squared length of a gradient, as a penalty on gradients needs it."""
+    with tf.GradientTape() as outer:
+        outer.watch(images)
+        with tf.GradientTape() as inner:
+            inner.watch(images)
+            score = tf.reduce_sum(tf.sin(function(images)))
+        length = tf.reduce_sum(inner.gradient(score, images) ** 2)
+    return outer.gradient(length, images)
+
+
+@pytest.mark.parametrize(("kind", "shape", "options"), [NETWORKS[0], NETWORKS[3]])
+def test_second_derivatives_are_those_of_inference_mode(kind, shape, options):
+    model = randomise(build_encoder(kind, shape, **options))
+    images = images_for(model)
+    found, expected = (np.array(steepness(f, images)) for f in (hoisted(model), lambda x: model(x, training=False)))
+    assert np.abs(expected).max() > 1e-3 and relative_error(found, expected) < 1e-3
+
+
+def test_second_derivatives_go_through_turned_kernels_as_well():
+    """No convolution of stride 1 is left to TensorFlow's own gradient, at the first order or later."""
+    x = images = keras.Input((8, 8, 8))
+    for _ in range(3):
+        x = layers.Conv2D(8, 3, padding="same", activation="tanh")(x)
+    features_of = hoisted(keras.Model(images, x))
+    graph = tf.function(lambda images: steepness(features_of, images)).get_concrete_function(tf.zeros((2, 8, 8, 8)))
+    kinds = [operation.type for operation in graph.graph.get_operations()]
+    assert kinds.count("Conv2D") >= 12 and "Conv2DBackpropInput" not in kinds

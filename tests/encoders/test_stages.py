@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from advss_tf.encoders import boundary, build_encoder, layers_through, reset_after, stages
+from advss_tf.encoders import boundary, build_encoder, fork_after, layers_through, reset_after, stages
 from advss_tf.errors import InvalidInput
 
 
@@ -86,3 +86,40 @@ def test_what_comes_after_the_mark_starts_anew_and_the_rest_stays(tiny_encoder):
     for variable in fresh.variables:
         moved = 0.0 if variable.path.startswith("stage2") else 1.0
         np.testing.assert_allclose(variable, start[variable.path] + moved, err_msg=variable.path)
+
+
+def test_a_fork_shares_the_trunk_and_has_layers_of_its_own_after_it(tiny_encoder, tiny_images):
+    before = tiny_encoder(tiny_images, training=False).numpy()
+    fork = fork_after(tiny_encoder, "stage1", role="rotation")
+    for layer in tiny_encoder.layers[1:]:
+        assert (fork.get_layer(layer.name) is layer) == (not layer.name.startswith("stage2")), layer.name
+    assert fork(tiny_images).shape == (8, 6)
+    fork.get_layer("stage2_conv").kernel.assign(np.zeros((3, 3, 6, 6)))
+    np.testing.assert_array_equal(tiny_encoder(tiny_images, training=False), before)
+    tiny_encoder.get_layer("stem_conv").kernel.assign(np.zeros((3, 3, 3, 4)))
+    assert fork.get_layer("stem_conv").kernel.numpy().max() == 0
+
+
+def test_forks_of_different_roles_start_differently_and_those_of_one_alike(tiny_encoder):
+    starts = [
+        fork_after(tiny_encoder, "stage1", role=role).get_layer("stage2_conv").kernel.numpy()
+        for role in ("rotation", "rotation", "jigsaw")
+    ]
+    np.testing.assert_array_equal(starts[0], starts[1])
+    own = tiny_encoder.get_layer("stage2_conv").kernel.numpy()
+    assert np.abs(starts[0] - starts[2]).max() > 0.1 and np.abs(starts[0] - own).max() > 0.1
+    assert starts[0].std() == pytest.approx(own.std(), rel=0.2)
+
+
+def test_a_fork_may_have_norms_of_its_own_that_start_as_those_of_the_encoder(tiny_encoder):
+    norm = tiny_encoder.get_layer("stage1_norm")
+    norm.gamma.assign(np.full(6, 2.0))
+    fork = fork_after(tiny_encoder, "stage1", role="patches", own_norms=True)
+    own = fork.get_layer("stage1_norm")
+    assert own is not norm and fork.get_layer("stage1_conv") is tiny_encoder.get_layer("stage1_conv")
+    np.testing.assert_array_equal(own.gamma, np.full(6, 2.0))
+
+
+def test_a_fork_with_an_unknown_mark_is_refused(tiny_encoder):
+    with pytest.raises(InvalidInput, match="No layer of 'tiny' bears this mark"):
+        fork_after(tiny_encoder, "stage7", role="rotation")

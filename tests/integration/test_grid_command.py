@@ -7,7 +7,7 @@ import json
 import pytest
 
 from advss_tf import cli, runner
-from advss_tf.cell_process import stages_of
+from advss_tf.grid.cell_process import stages_of
 from advss_tf.config import load_grid
 from advss_tf.training.callbacks import read_history
 from advss_tf.workdir import Workdir
@@ -114,7 +114,7 @@ def test_a_folder_of_another_grid_is_refused_with_the_difference(grid, tmp_path,
 
 def test_a_cell_that_cannot_run_is_in_the_table_and_in_the_exit_code(grid, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        "advss_tf.grid.CellProcess.__call__", lambda self, recipe, workdir: "Traceback …\nOSError: full"
+        "advss_tf.grid.running.CellProcess.__call__", lambda self, recipe, workdir: "Traceback …\nOSError: full"
     )
     assert train("--grid", grid, "--workdir", tmp_path / "run") == 1
     said = capsys.readouterr().out

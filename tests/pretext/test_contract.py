@@ -20,7 +20,10 @@ from advss_tf.training.strategy import get_strategy
 
 ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=2)
 # What makes a task small enough for these tests.
-OPTIONS = {"selfie": {"num_layers": 1, "num_heads": 2}}
+OPTIONS = {
+    "ensemble": {"tasks": ("rotation", {"kind": "jigsaw", "num_permutations": 3})},
+    "selfie": {"num_layers": 1, "num_heads": 2},
+}
 KINDS = sorted(TASKS)
 EACH_KIND = pytest.mark.parametrize(("kind", "form"), [(kind, {}) for kind in KINDS], ids=KINDS)
 # Where the draw or the loss of the reference code could go another way, its form is tested as well.
@@ -80,7 +83,8 @@ def test_under_mixed_precision_losses_and_scores_are_float32(kind, form, tiny_im
     finally:
         keras.config.set_dtype_policy("float32")
     assert model.train_on_batch(tiny_images, return_dict=True)["loss"] > 0
-    assert model.predict(tiny_images, verbose=0).dtype == np.float32
+    answers = keras.tree.flatten(model.predict(tiny_images, verbose=0))
+    assert {answer.dtype for answer in answers} == {np.dtype(np.float32)}
     puzzle = model.pose(Batch(tf.constant(tiny_images)), tf.constant([0, 1]))
     assert {values.dtype for values in model.descend(puzzle.inputs, puzzle, training=True).values()} == {tf.float32}
     assert all(np.isfinite(weights).all() for weights in model.get_weights())

@@ -35,7 +35,19 @@ def test_training_mode_and_other_branches_go_through_the_network(tiny_images):
         np.testing.assert_allclose(encode(encoder, images, training=True), now, atol=1e-5)
 
 
+def test_several_encoders_are_hoisted_each_with_its_own_weights(tiny_images):
+    encoders, images = [resnet20((8, 8, 3), width=width, seed=1) for width in (2, 3, 4)], tf.constant(tiny_images)
+    before = [encode(encoder, images, training=False) for encoder in encoders]
+    with hoisting(encoders[0], encoders[1], encoders[0]):
+        for encoder in encoders:
+            shifted(encoder, 0.1)
+        after = [encode(encoder, images, training=False) for encoder in encoders]
+    for one, other in zip(before[:2], after[:2], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert np.abs(after[2] - before[2]).max() > 1e-3
+
+
 def test_without_an_encoder_nothing_is_hoisted(tiny_encoder, tiny_images):
-    with hoisting(None):
+    with hoisting():
         plain = encode(tiny_encoder, tf.constant(tiny_images), training=False)
     np.testing.assert_allclose(plain, tiny_encoder(tiny_images, training=False), atol=1e-6)

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from advss_tf import config
-from advss_tf.sharing import SHARED_FROM, pretraining_key
+from advss_tf.grid.sharing import SHARED_FROM, pretraining_key
 from advss_tf.workdir import Workdir
 
 _Kind = tuple[str, str]

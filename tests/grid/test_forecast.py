@@ -7,7 +7,7 @@ import math
 import pytest
 
 from advss_tf.config import make_recipe
-from advss_tf.forecast import seconds_left
+from advss_tf.grid.forecast import seconds_left
 from advss_tf.workdir import Workdir, write_json
 
 SGD = {"kind": "sgd", "learning_rate": 0.1}

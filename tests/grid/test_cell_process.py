@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from advss_tf import cell_process
-from advss_tf.cell_process import CellProcess, stages_of, words_of
+from advss_tf.grid import cell_process
+from advss_tf.grid.cell_process import CellProcess, stages_of, words_of
 from advss_tf.config import make_recipe
 from advss_tf.errors import InvalidInput
 from advss_tf.workdir import Workdir
@@ -112,7 +112,7 @@ def test_a_child_that_is_killed_fails_its_cell_and_the_next_cell_has_a_fresh_one
 
 PARENT = """
 import multiprocessing, os, threading, time
-from advss_tf.cell_process import _end_with_parent
+from advss_tf.grid.cell_process import _end_with_parent
 
 def busy():
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,0 +1,10 @@
+"""The command line: `advss-train`, `advss-evaluate`, `advss-report`. Flags are read in this room and nowhere else.
+
+TensorFlow is imported after the flags and the recipe have been read, so that `--help` and a mistake answer at once.
+"""
+
+from advss_tf.cli.evaluating import evaluate
+from advss_tf.cli.reporting import report
+from advss_tf.cli.training import train
+
+__all__ = ["evaluate", "report", "train"]

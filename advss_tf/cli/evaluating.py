@@ -1,0 +1,138 @@
+"""`advss-evaluate`: measures a saved model.
+
+Synopsis:
+
+    advss-evaluate classifier.keras --data=digits --suite=full --epsilons=0.05,0.1 --out=record.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl.flags import argparse_flags
+
+from advss_tf.cli.starting import quiet_import, show_record, start
+from advss_tf.errors import InvalidInput
+from advss_tf.version import __version__
+
+
+def evaluate() -> None:
+    """Console entry point `advss-evaluate`."""
+    start(_evaluate, _evaluate_flags)
+
+
+def _evaluate_flags() -> argparse.ArgumentParser:
+    parser = argparse_flags.ArgumentParser(
+        prog="advss-evaluate",
+        description="Measures any saved Keras model or SavedModel that gives logits, clean and under attack. "
+        "Killed, the same command goes on.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("model", metavar="MODEL", help="a .keras file or a SavedModel folder")
+    parser.add_argument("--data", required=True, help="digits, a tfds name, an image folder, or a .npz file")
+    parser.add_argument("--data_dir", help="where prepared tfds data sets lie")
+    parser.add_argument("--split", default="test", choices=("test", "held_out"), help="what is measured")
+    parser.add_argument(
+        "--suite", default="quick",
+        help="quick (PGD-20), standard (and PGD-50), full (and AutoAttack), black_box (Square), corruptions (those of "
+        "CIFAR-10-C), or unforeseen (attacks over a distortion's parameters)",
+    )  # fmt: skip
+    parser.add_argument("--autoattack", default="standard", metavar="VERSION", help="standard, plus, or rand")
+    parser.add_argument("--norm", default="linf", choices=("linf", "l2"), help="norm of the ball")
+    parser.add_argument("--epsilons", default="8/255", help="radii in pixels of [0, 1], such as 4/255,8/255")
+    parser.add_argument("--num_restarts", type=int, default=1, help="random starts of each attack")
+    parser.add_argument("--source", metavar="MODEL", help="the attacks see this model; their examples are transferred")
+    parser.add_argument("--save_attacked", metavar="FOLDER", help="write the attacked images there, one .npz a batch")
+    parser.add_argument("--baseline", metavar="RECORD", help="record of another model's corruptions, for mCE")
+    parser.add_argument("--published", action="store_true", help="corrupted images of tfds cifar10_corrupted")
+    parser.add_argument("--frost", metavar="FOLDER", help="photographs for the corruption frost; else it is generated")
+    parser.add_argument("--batch_size", type=int, default=256, help="images a batch")
+    parser.add_argument("--limit", type=int, help="measure a stratified subset of this size")
+    parser.add_argument("--seed", type=int, default=0, help="seed of splits and random starts")
+    parser.add_argument("--out", default="record.json", metavar="FILE", help="where the record is written")
+    return parser
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    with quiet_import():
+        from advss_tf import finetune, pretext  # noqa: F401 - registers the classes that a .keras file may name
+        from advss_tf.data import load_data
+        from advss_tf.evaluation import Record, load_model_for_evaluation
+        from advss_tf.training.strategy import local_strategy
+    from advss_tf.screen import Screen
+
+    _check_suite(args)
+    screen = Screen()
+    strategy = local_strategy()
+    with strategy.scope():
+        model, _ = load_model_for_evaluation(args.model)
+    data = load_data(args.data, seed=args.seed, **({"data_dir": args.data_dir} if args.data_dir else {}))
+    images = getattr(data, args.split)(args.batch_size)
+    options = {
+        "batch_size": args.batch_size, "limit": args.limit, "seed": args.seed, "model_name": Path(args.model).stem,
+        "data_info": {
+            "name": data.name, "split": args.split, "fingerprint": data.fingerprint, "class_names": data.class_names
+        },
+        "partial": Path(args.out).with_suffix(".partial"), "progress": lambda event: screen.say(str(event)),
+    }  # fmt: skip
+    run = _suite(args, strategy=strategy, side=min(data.image_shape[:2]), say=screen.say)
+    record = run(model, images, **options)
+    record.save(args.out)
+    if isinstance(record, Record):
+        show_record(screen, record)
+    else:
+        screen.say(str(record))
+    screen.say(f"Record: {args.out}")
+    return 0
+
+
+def _check_suite(args: argparse.Namespace) -> None:
+    """Refuses a suite that is not known, and flags that the suite would not heed."""
+    from advss_tf.errors import one_of
+    from advss_tf.evaluation.attempts import SUITES
+
+    one_of("suite", args.suite, (*SUITES, "corruptions", "unforeseen"))
+    corruptions, attacks = ("baseline", "published", "frost"), ("source", "save_attacked")
+    heeded = {"corruptions": corruptions, "unforeseen": ()}.get(args.suite, attacks)
+    for flag in (*corruptions, *attacks):
+        if getattr(args, flag) and flag not in heeded:
+            where = "corruptions" if flag in corruptions else "|".join(SUITES)
+            raise InvalidInput(
+                f"`--{flag}` means nothing to this suite.",
+                expected=f"--suite={where}, or no --{flag}",
+                received=f"--suite={args.suite}",
+            )
+
+
+def _suite(args: argparse.Namespace, *, strategy: Any, side: int, say: Callable[[str], None]) -> Callable[..., Any]:
+    """What the flags ask to measure, as a function of the model and the images."""
+    from advss_tf import evaluation
+    from advss_tf.attacks import pixels
+    from advss_tf.data import corrupted_catalogue
+    from advss_tf.data.corruptions import frost_photographs
+
+    if args.suite == "unforeseen":
+        return evaluation.evaluate_unforeseen
+    if args.suite == "corruptions":
+        return functools.partial(
+            evaluation.evaluate_corruptions,
+            source=corrupted_catalogue(data_dir=args.data_dir) if args.published else None,
+            frost_images=frost_photographs(args.frost, side=side) if args.frost else None,
+            baseline=evaluation.DistortionRecord.load(args.baseline) if args.baseline else None,
+        )
+    return functools.partial(
+        evaluation.evaluate,
+        suite=args.suite,
+        autoattack_version=args.autoattack,
+        norm=args.norm,
+        epsilons=tuple(pixels(text, name="epsilons") for text in args.epsilons.split(",")),
+        num_restarts=args.num_restarts,
+        source=evaluation.load_model_for_evaluation(args.source)[0] if args.source else None,
+        strategy=strategy,
+        save_attacked=args.save_attacked,
+        announce=lambda estimate: say(str(estimate)),
+    )
