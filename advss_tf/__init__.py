@@ -59,6 +59,7 @@ __all__ = [
     "AutoPGD",
     "Batch",
     "DistortionRecord",
+    "EnsemblePretraining",
     "FastAdaptiveBoundary",
     "FastGradient",
     "ImageData",

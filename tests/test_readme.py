@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import advss_tf as advss
-from advss_tf import cli, runner
+from advss_tf import runner
+from advss_tf.cli import evaluating, reporting, training
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -23,9 +24,9 @@ LINES = README.read_text(encoding="utf-8").splitlines()
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
-    "advss-train": cli._train_flags,
-    "advss-evaluate": cli._evaluate_flags,
-    "advss-report": cli._report_flags,
+    "advss-train": training.flags,
+    "advss-evaluate": evaluating.flags,
+    "advss-report": reporting.flags,
 }
 
 
@@ -128,13 +129,13 @@ def test_a_command_parses(tool, args, capsys):
 
 def test_a_flag_that_is_not_known_would_be_found(capsys):
     with pytest.raises(SystemExit):
-        cli._train_flags().parse_args(["--confg=configs/digits.yaml"])
+        training.flags().parse_args(["--confg=configs/digits.yaml"])
     assert "--confg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("args", _of("advss-train"), ids=" ".join)
 def test_a_recipe_loads_with_its_changes(args):
-    flags = cli._train_flags().parse_args(args)
+    flags = training.flags().parse_args(args)
     if flags.config:
         recipe = advss.load_recipe(ROOT / flags.config, flags.overrides)
         assert runner.planned(recipe, flags.stages.split(",") if flags.stages else None)

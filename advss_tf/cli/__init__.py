@@ -1,6 +1,8 @@
 """The command line: `advss-train`, `advss-evaluate`, `advss-report`. Flags are read in this room and nowhere else.
 
-TensorFlow is imported after the flags and the recipe have been read, so that `--help` and a mistake answer at once.
+Each command is a module: `flags()` is its parser, `main(args)` what it does; how all of them start and refuse is in
+starting.py. TensorFlow is imported after the flags and the recipe have been read, so that `--help` and a mistake answer
+at once.
 """
 
 from advss_tf.cli.evaluating import evaluate

@@ -22,10 +22,11 @@ from advss_tf.version import __version__
 
 def evaluate() -> None:
     """Console entry point `advss-evaluate`."""
-    start(_evaluate, _evaluate_flags)
+    start(main, flags)
 
 
-def _evaluate_flags() -> argparse.ArgumentParser:
+def flags() -> argparse.ArgumentParser:
+    """The flags of the command."""
     parser = argparse_flags.ArgumentParser(
         prog="advss-evaluate",
         description="Measures any saved Keras model or SavedModel that gives logits, clean and under attack. "
@@ -57,7 +58,8 @@ def _evaluate_flags() -> argparse.ArgumentParser:
     return parser
 
 
-def _evaluate(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
+    """Does what the flags ask for; returns the exit code."""
     with quiet_import():
         from advss_tf import finetune, pretext  # noqa: F401 - registers the classes that a .keras file may name
         from advss_tf.data import load_data

@@ -20,10 +20,11 @@ from advss_tf.version import __version__
 
 def report() -> None:
     """Console entry point `advss-report`."""
-    start(_report, _report_flags)
+    start(main, flags)
 
 
-def _report_flags() -> argparse.ArgumentParser:
+def flags() -> argparse.ArgumentParser:
+    """The flags of the command."""
     parser = argparse_flags.ArgumentParser(
         prog="advss-report", description="Turns records into one self-contained HTML page and a Markdown file."
     )
@@ -34,7 +35,8 @@ def _report_flags() -> argparse.ArgumentParser:
     return parser
 
 
-def _report(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
+    """Does what the flags ask for; returns the exit code."""
     with quiet_import():
         from advss_tf.evaluation import load_record, write_report
 

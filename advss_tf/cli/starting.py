@@ -3,7 +3,7 @@
 Synopsis:
 
     def report() -> None:
-        start(_report, _report_flags)             # exit code 0; 2 where the input was refused; 130 where interrupted
+        start(main, flags)             # exit code 0; 2 where the input was refused; 130 where interrupted
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ _INVALID, _INTERRUPTED = 2, 130
 
 
 def start(main: Callable[[argparse.Namespace], int], flags: Callable[[], argparse.ArgumentParser]) -> None:
-    app.run(lambda args: _refusing(main, args), flags_parser=lambda argv: flags().parse_args(argv[1:]))
+    """Parses the flags and runs a command; the process ends with its exit code."""
+    app.run(lambda args: refusing(main, args), flags_parser=lambda argv: flags().parse_args(argv[1:]))
 
 
-def _refusing(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+def refusing(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Runs a command; what it refuses is one readable message on the error stream, and a code of 2."""
     logging.set_verbosity(logging.ERROR)  # TensorFlow logs through absl, and at length
     try:

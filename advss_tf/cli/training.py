@@ -22,10 +22,11 @@ from advss_tf.version import __version__
 
 def train() -> None:
     """Console entry point `advss-train`."""
-    start(_train, _train_flags)
+    start(main, flags)
 
 
-def _train_flags() -> argparse.ArgumentParser:
+def flags() -> argparse.ArgumentParser:
+    """The flags of the command."""
     parser = argparse_flags.ArgumentParser(
         prog="advss-train",
         description="Runs a recipe: pretrain, finetune, evaluate, export, report; or a grid of recipes, one after the "
@@ -45,7 +46,8 @@ def _train_flags() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
+    """Does what the flags ask for; returns the exit code."""
     from advss_tf import config
 
     if args.schema:

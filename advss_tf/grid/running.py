@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from advss_tf import config
-from advss_tf.grid.cell_process import CellProcess, stages_of, words_of
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import Record
 from advss_tf.evaluation.report.grid_report import write_grid
 from advss_tf.evaluation.report.grid_table import Outcome, plain_table
+from advss_tf.grid.cell_process import CellProcess, stages_of, words_of
 from advss_tf.grid.forecast import seconds_left
-from advss_tf.screen import Screen
 from advss_tf.grid.sharing import SHARED_FROM, adopt, pretraining_key
+from advss_tf.screen import Screen
 from advss_tf.timing import duration
 from advss_tf.training.callbacks import read_history
 from advss_tf.training.strategy import in_cluster

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from advss_tf.grid import cell_process
-from advss_tf.grid.cell_process import CellProcess, stages_of, words_of
 from advss_tf.config import make_recipe
 from advss_tf.errors import InvalidInput
+from advss_tf.grid import cell_process
+from advss_tf.grid.cell_process import CellProcess, stages_of, words_of
 from advss_tf.workdir import Workdir
 
 SGD = {"kind": "sgd", "learning_rate": 0.1}
@@ -132,7 +132,7 @@ def alive(pid):
 
 def test_a_child_that_is_busy_ends_with_its_parent_however_that_ends(tmp_path):
     (tmp_path / "parent.py").write_text(PARENT)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(cell_process.__file__).parents[1])])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(cell_process.__file__).parents[2])])}
     parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True, env=env)
     child = int(parent.stdout.readline())
     assert alive(child)

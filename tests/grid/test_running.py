@@ -10,12 +10,12 @@ import json
 import pytest
 from rich.console import Console
 
-from advss_tf.grid import running as module
-from advss_tf.grid.cell_process import stages_of
 from advss_tf.config import load_grid
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import Record, Result
 from advss_tf.grid import run_grid
+from advss_tf.grid import running as module
+from advss_tf.grid.cell_process import stages_of
 from advss_tf.screen import Screen
 from advss_tf.workdir import Workdir, write_json
 

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from advss_tf.grid import sharing
 from advss_tf.config import make_recipe
+from advss_tf.grid import sharing
 from advss_tf.grid.sharing import SHARED_FROM, adopt, pretraining_key
 from advss_tf.workdir import Workdir
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advss_tf import cli
+from advss_tf.cli import evaluating, reporting, training
+from advss_tf.cli.starting import refusing
 from advss_tf.data.corruptions import CORRUPTIONS
 from advss_tf.evaluation import DistortionRecord, Record, load_record
 from advss_tf.evaluation.records.header import Header
@@ -47,13 +48,13 @@ export: {verify: false}
 """
 
 
-def command(flags, main, *args):
+def command(module, *args):
     """Runs a command in this process, as its entry point does; gives its exit code."""
-    return cli._refusing(main, flags().parse_args([str(arg) for arg in args]))
+    return refusing(module.main, module.flags().parse_args([str(arg) for arg in args]))
 
 
 def train(*args):
-    return command(cli._train_flags, cli._train, *args)
+    return command(training, *args)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +104,10 @@ def test_any_saved_model_is_evaluated(story, tmp_path, capsys):
     for number, model in enumerate(("finetune/classifier.keras", "export/classifier/1")):
         out = tmp_path / f"record{number}.json"
         flags = ("--data", "digits", "--suite", "quick", "--epsilons", "0.1", "--limit", 60, "--seed", 1, "--out", out)
-        assert command(cli._evaluate_flags, cli._evaluate, story[1] / model, *flags) == 0
+        assert command(evaluating, story[1] / model, *flags) == 0
         accuracies.append(json.loads(out.read_text())["clean_acc"])
     assert accuracies[0] == pytest.approx(accuracies[1], abs=0.02)
-    assert command(cli._report_flags, cli._report, tmp_path, "--out", tmp_path / "report") == 0
+    assert command(reporting, tmp_path, "--out", tmp_path / "report") == 0
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
     assert "Report:" in capsys.readouterr().out
 
@@ -128,7 +129,7 @@ def test_corruptions_and_transfer_are_suites_and_flags(story, tmp_path):
     model, served = story[1] / "finetune/classifier.keras", story[1] / "export/classifier/1"
     flags = ("--data", "digits", "--limit", 20, "--epsilons", "0.1")
     first, second, third = (tmp_path / name for name in ("record.a.json", "record.b.json", "record.c.json"))
-    run = (cli._evaluate_flags, cli._evaluate, model, *flags)
+    run = (evaluating, model, *flags)
     assert command(*run, "--suite", "corruptions", "--out", first) == 0
     assert command(*run, "--suite", "corruptions", "--baseline", first, "--out", second) == 0
     assert load_record(second).mce == pytest.approx(1.0) and load_record(first).mce is None
@@ -146,7 +147,7 @@ def test_a_report_takes_records_of_both_kinds_and_each_file_once(story, tmp_path
     DistortionRecord(**header | found | {"results": rows}).save(tmp_path / "record.corruptions.json")
     record.save(tmp_path / "record.json")
     args = (tmp_path, tmp_path / "record.json", "--out", tmp_path / "report")
-    assert command(cli._report_flags, cli._report, *args) == 0
+    assert command(reporting, *args) == 0
     text = (tmp_path / "report" / "report.md").read_text()
     assert "One model on digits" in text and "under corruptions (1 type × 1 severity)" in text
     assert "| fog |" in text
@@ -157,10 +158,10 @@ def test_a_set_that_is_a_test_split_alone_is_evaluated(cifar10_c, tmp_path):
     keras.Model(images, keras.layers.Dense(10)(keras.layers.Flatten()(images))).save(tmp_path / "net.keras")
     flags = ("--data", "cifar10_corrupted/fog_3", "--data_dir", cifar10_c[0], "--split")
     out = tmp_path / "record.json"
-    assert command(cli._evaluate_flags, cli._evaluate, tmp_path / "net.keras", *flags, "test", "--out", out) == 0
+    assert command(evaluating, tmp_path / "net.keras", *flags, "test", "--out", out) == 0
     record = json.loads(out.read_text())
     assert (record["dataset"], record["split"], record["num_images"]) == ("cifar10_corrupted/fog_3", "test", 12)
-    assert command(cli._evaluate_flags, cli._evaluate, tmp_path / "net.keras", *flags, "held_out", "--out", out) == 2
+    assert command(evaluating, tmp_path / "net.keras", *flags, "held_out", "--out", out) == 2
 
 
 def test_the_handed_over_encoder_needs_no_advss_tf(story):
@@ -201,7 +202,7 @@ def test_mistakes_are_answered_in_words_and_leave_nothing(args, words, tmp_path,
 def test_a_model_that_cannot_be_read_is_refused(tmp_path, capsys):
     (tmp_path / "model.keras").write_text("no model")
     args = (tmp_path / "model.keras", "--data", "digits", "--out", tmp_path / "record.json")
-    assert command(cli._evaluate_flags, cli._evaluate, *args) == 2
+    assert command(evaluating, *args) == 2
     assert "model.keras" in capsys.readouterr().err
 
 
@@ -216,7 +217,7 @@ def test_a_model_that_cannot_be_read_is_refused(tmp_path, capsys):
 )
 def test_flags_that_a_suite_does_not_heed_are_refused_before_the_model_is_read(flags, words, tmp_path, capsys):
     args = (tmp_path / "missing.keras", "--data", "digits", *flags, "--out", tmp_path / "record.json")
-    assert command(cli._evaluate_flags, cli._evaluate, *args) == 2
+    assert command(evaluating, *args) == 2
     assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from advss_tf import cli, runner
-from advss_tf.grid.cell_process import stages_of
+from advss_tf import runner
+from advss_tf.cli import training
+from advss_tf.cli.starting import refusing
 from advss_tf.config import load_grid
+from advss_tf.grid.cell_process import stages_of
 from advss_tf.training.callbacks import read_history
 from advss_tf.workdir import Workdir
 
@@ -44,7 +46,7 @@ axes:
 
 
 def train(*args):
-    return cli._refusing(cli._train, cli._train_flags().parse_args([str(arg) for arg in args]))
+    return refusing(training.main, training.flags().parse_args([str(arg) for arg in args]))
 
 
 @pytest.fixture
