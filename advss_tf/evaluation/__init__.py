@@ -16,6 +16,7 @@ from advss_tf.evaluation.records.statistics import mcnemar, mean_interval, wilso
 from advss_tf.evaluation.report.tables import result_table
 from advss_tf.evaluation.report.writer import write_report
 from advss_tf.evaluation.run import Progress
+from advss_tf.evaluation.traces import Traces
 
 __all__ = [
     "Comparison",
@@ -29,6 +30,7 @@ __all__ = [
     "Record",
     "Result",
     "RobustEvaluation",
+    "Traces",
     "compare",
     "corruption_errors",
     "estimate",

@@ -26,6 +26,7 @@ from advss_tf.evaluation.attempts import plan_attempts
 from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.evaluators import evaluate
 from advss_tf.evaluation.records.record import Record
+from advss_tf.evaluation.traces import Traces
 from advss_tf.training.strategy import is_chief
 
 
@@ -35,8 +36,8 @@ class RobustEvaluation(keras.callbacks.Callback):
     The validation that a `RobustModel` does itself, with its `eval_attack`, is another measurement: one attack from one
     start, the same on every image, one number a batch averaged over the epoch, each epoch, shared by the replicas. Here
     the attacks, counts, intervals and warnings are those of `evaluate`, with a record of each; only images that are
-    still right are attacked. It costs as much as an `evaluate` does, which compiles its attacks anew. Pick models on
-    held-out images, never on the test split.
+    still right are attacked. The first costs as much as an `evaluate` does, the others do not compile their
+    attacks again. Pick models on held-out images, never on the test split.
 
     Measured are the first epoch of a `fit`, every `every`-th, counted from 1, and the last (also where a callback
     before this one ends the training). The epoch's logs get `val_clean_acc`, `val_<attack>_acc` for each attack, and
@@ -103,6 +104,7 @@ class RobustEvaluation(keras.callbacks.Callback):
         self.every, self.verbose = int(every), verbose
         self.records: dict[int, Record] = {}
         self._logs: dict[str, float] = {}
+        self._traces = Traces()
 
     def on_train_begin(self, logs: Any = None) -> None:
         # What an earlier `fit` measured need not be true of this one's model.
@@ -124,7 +126,7 @@ class RobustEvaluation(keras.callbacks.Callback):
             # As in a record: what is not finite is no prediction, and never right.
             return self._logs_of(0.0, dict.fromkeys(self._attacks, 0.0), 0.0)
         with _generators_kept(self.model):
-            record = _outside_of_scopes(lambda: evaluate(self.model, self._data, **self._settings))
+            record = _outside_of_scopes(lambda: evaluate(self.model, self._data, traces=self._traces, **self._settings))
         self._keep(epoch, record)
         accuracies = {attack: record.result(attack).accuracy for attack in record.attacks}
         return self._logs_of(record.clean_acc, accuracies, record.robust_acc)

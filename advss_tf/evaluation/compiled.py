@@ -23,6 +23,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.attempts import Attempt
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.objectives import OBJECTIVES, predicted
+from advss_tf.evaluation.traces import traced
 from advss_tf.randomness import fold, seed_each
 
 _SMALLEST_BUCKET = 8
@@ -70,7 +71,7 @@ def bucket(count: int, batch_size: int) -> int:
 
 
 class CompiledAttempt:
-    """An attempt on a classifier as one `tf.function` for each size of what is left.
+    """An attempt on a classifier as one graph for each size of what is left.
 
     Args:
         attempt: What is attempted.
@@ -158,9 +159,9 @@ class CompiledAttempt:
         return Outcome(points, robust, predictions, confidences, passes[0] + 1, passes[1])
 
     def _function(self, method: Callable[..., Any], *size: int) -> Callable[..., Any]:
-        """The compiled form of a method for one size; one function for all would warn that it is traced again."""
+        """The compiled form of a method for one size."""
         shared = method if self._replicas == 1 else self._shared(method)
-        return self._functions.setdefault((method.__name__, *size), tf.function(shared))
+        return self._functions.setdefault((method.__name__, *size), traced(shared))
 
     def _shared(self, method: Callable[..., tuple[tf.Tensor, ...]]) -> Callable[..., tuple[tf.Tensor, ...]]:
         """The method on all replicas, each with its share of the rows; results as if it had been one."""

@@ -34,6 +34,7 @@ from advss_tf.evaluation.partial import Partial, go_through
 from advss_tf.evaluation.records.record import Record
 from advss_tf.evaluation.run import Progress, Run
 from advss_tf.evaluation.summary import make_record
+from advss_tf.evaluation.traces import Traces
 from advss_tf.randomness import seed_for
 
 
@@ -60,6 +61,7 @@ def evaluate(
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
+    traces: Traces | None = None,
 ) -> Record:
     """Measures clean accuracy and accuracy under projected gradient descent.
 
@@ -102,6 +104,7 @@ def evaluate(
         progress: Called with a `Progress` after every run of an attack on a batch.
         announce: Called once before the first attack with an `Estimate` of what all will cost at most, such as `print`;
             it takes a few seconds to make.
+        traces: Keeps what is compiled for the next evaluation of the same model with the same settings; see `Traces`.
 
     Returns:
         The record; `record.save(path)` writes it.
@@ -136,12 +139,17 @@ def evaluate(
         kept = Partial(partial, description, logits=classifier(look.images[:8]).numpy())
     if save_attacked is not None:
         saved = AttackedImages(save_attacked, goes_on=kept is not None and kept.load(0) is not None)
-    flags = model_flags(attacker, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
+    about = [[attempt.name, attempt.num_restarts, attempt.parameters] for attempt in plan.attempts]
+    traces = (traces or Traces()).about(
+        model, source, strategy, classifier.output, attacker.output, about, plan.norm, look.images.shape
+    )
+    flags = model_flags(attacker, look.images, look.labels, seed_for(seed, 0, "evaluate flags"), traces=traces)
     if announce is not None:
         announce(estimate(plan, attacker, batches))
     run = Run(
-        plan, classifier, batches, seed=seed, progress=progress, started=started, source=attacker, strategy=strategy
-    )
+        plan, classifier, batches, seed=seed, progress=progress, started=started, source=attacker, strategy=strategy,
+        traces=traces,
+    )  # fmt: skip
 
     def attack(number: int, batch: Batch) -> dict[str, np.ndarray]:
         left = run.attack_batch(number, batch)

@@ -12,6 +12,7 @@ thresholds, and the gradient of the cross-entropy is looked at as well as that o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -21,13 +22,16 @@ from advss_tf.attacks import Linf
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.records.record import CLEAN, Result
+from advss_tf.evaluation.traces import Traces, traced
 from advss_tf.losses import cross_entropy, difference_of_logits_ratio, margin
 
 _LOOKS, _SAME_LOGITS, _SQUARE_GAIN = 5, 1e-4, 0.002
 _START = Linf("8/255")
 
 
-def model_flags(classifier: Classifier, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> tuple[str, ...]:
+def model_flags(
+    classifier: Classifier, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor, *, traces: Traces | None = None
+) -> tuple[str, ...]:
     """What a few forward passes and gradients on one batch tell.
 
     Args:
@@ -35,12 +39,14 @@ def model_flags(classifier: Classifier, images: np.ndarray, labels: np.ndarray, 
         images: (B, H, W, C) float32, one batch.
         labels: (B,) int64.
         seed: int32 (2,), of the points where gradients are taken.
+        traces: What an earlier evaluation of the same model compiled.
     """
-    return (*_randomness(classifier, images), *_lost_gradients(classifier, images, labels, seed))
+    traces = traces or Traces()
+    return (*_randomness(classifier, images, traces), *_lost_gradients(classifier, images, labels, seed, traces))
 
 
-def _randomness(classifier: Classifier, images: np.ndarray) -> tuple[str, ...]:
-    run = tf.function(classifier)
+def _randomness(classifier: Classifier, images: np.ndarray, traces: Traces) -> tuple[str, ...]:
+    run = traces.once("logits", lambda: traced(classifier))
     looks = np.stack([run(tf.constant(images)).numpy() for _ in range(_LOOKS)])
     units = looks / np.maximum(np.linalg.norm(looks, axis=-1, keepdims=True), 1e-12)
     farthest = float(np.linalg.norm(units - units[0], axis=-1).max())
@@ -53,11 +59,15 @@ def _randomness(classifier: Classifier, images: np.ndarray) -> tuple[str, ...]:
     )
 
 
-def _lost_gradients(classifier: Classifier, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> tuple[str, ...]:
+def _lost_gradients(
+    classifier: Classifier, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor, traces: Traces
+) -> tuple[str, ...]:
     ratio = difference_of_logits_ratio if classifier.num_classes > 2 else margin
     warnings = []
     for name, loss in (("cross-entropy", cross_entropy), ("logit-ratio", ratio)):
-        share = float(np.mean(_is_zero(classifier, images, labels, seed, loss)))
+        gradient = traces.once(("gradient", name), partial(traced, _gradient_of(classifier, loss)))
+        found, right = (part.numpy() for part in gradient(tf.constant(images), tf.constant(labels, tf.int64), seed))
+        share = float(np.mean(np.all(found == 0, axis=(1, 2, 3)) & right))
         if share:
             warnings.append(
                 f"The {name} loss has no gradient at {share:.1%} of the images looked at: logits may be too large, or "
@@ -67,21 +77,15 @@ def _lost_gradients(classifier: Classifier, images: np.ndarray, labels: np.ndarr
     return tuple(warnings)
 
 
-def _is_zero(
-    classifier: Classifier,
-    images: np.ndarray,
-    labels: np.ndarray,
-    seed: tf.Tensor,
-    loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-) -> np.ndarray:
-    """(B,) bool: every entry of the gradient at a random point near the image is exactly zero.
+def _gradient_of(
+    classifier: Classifier, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """The loss's gradient at a random point near each image, and whether the model is right there, (B,) bool.
 
-    Only where the model is right at that point: where it is wrong there is nothing to climb, and the ratio is constant
-    if the label's logit comes third.
+    Where it is wrong there is nothing to climb, and the ratio is constant if the label's logit comes third.
     """
 
-    @tf.function
-    def gradient(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def gradient(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         moved = tf.clip_by_value(images + _START.random(seed, images.shape, _START.epsilon), 0.0, 1.0)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(moved)
@@ -90,10 +94,7 @@ def _is_zero(
         found = tape.gradient(values, moved, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return found, predicted(logits) == labels
 
-    # A concrete function: TensorFlow warns of a plain one that each evaluation traces anew.
-    inputs = tf.constant(images), tf.constant(labels, tf.int64)
-    found, right = (part.numpy() for part in gradient.get_concrete_function(*inputs)(*inputs))
-    return np.all(found == 0, axis=(1, 2, 3)) & right
+    return gradient
 
 
 def result_flags(results: Sequence[Result]) -> tuple[str, ...]:

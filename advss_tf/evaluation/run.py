@@ -13,6 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +29,7 @@ from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.records.record import CLEAN, WORST
 from advss_tf.evaluation.summary import Cost
 from advss_tf.evaluation.tally import Tally
+from advss_tf.evaluation.traces import Traces, traced
 from advss_tf.randomness import seed_for
 from advss_tf.timing import duration
 
@@ -72,6 +75,7 @@ class Run:
         started: When the evaluation began, by `time.perf_counter`.
         source: The classifier that the attacks see, where it is another one.
         strategy: Shares the images of a call out among its replicas.
+        traces: What an earlier evaluation of the same compiled.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Run:
         started: float,
         source: Classifier | None = None,
         strategy: tf.distribute.Strategy | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._plan, self._classifier, self._batches = plan, classifier, batches
         self._seed, self._progress, self._started = seed, progress, started
@@ -96,11 +101,13 @@ class Run:
         passes = {each.name: passes_of(each, classifier.num_classes) or (1, 0) for each in plan.attempts}
         self._weights = {name: float(sum(count)) for name, count in passes.items()}
         self._batch_weight = sum(each.num_restarts * self._weights[each.name] for each in plan.attempts)
-        self._compiled = [
-            CompiledAttempt(attempt, classifier, batch_size=batches.batch_size, source=source, strategy=strategy)
+        traces = traces or Traces()
+        shared: dict[str, Any] = {"batch_size": batches.batch_size, "source": source, "strategy": strategy}
+        self._compiled: list[CompiledAttempt] = [
+            traces.once(("attempt", attempt.name), partial(CompiledAttempt, attempt, classifier, **shared))
             for attempt in plan.attempts
         ]
-        self._predict = tf.function(lambda images: _prediction(classifier(images)))
+        self._predict = traces.once("predict", lambda: traced(lambda images: _prediction(classifier(images))))
 
     def attack_batch(self, number: int, batch: Batch) -> dict[str, np.ndarray]:
         """Puts one batch to everything in the plan; returns what `restore` needs instead."""

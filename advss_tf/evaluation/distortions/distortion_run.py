@@ -30,6 +30,7 @@ from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.records.record import CLEAN
 from advss_tf.evaluation.run import Progress
 from advss_tf.evaluation.summary import Cost
+from advss_tf.evaluation.traces import traced
 from advss_tf.losses import cross_entropy
 from advss_tf.randomness import batch_uniform, fold, seed_each, seed_for
 
@@ -58,7 +59,7 @@ class Attempted(NamedTuple):
 
 
 class CompiledDistortion:
-    """An unforeseen attack on a classifier as one `tf.function` for each padded number of images.
+    """An unforeseen attack on a classifier as one graph for each padded number of images.
 
     Args:
         attempted: The attack.
@@ -83,7 +84,7 @@ class CompiledDistortion:
         rows = np.concatenate(
             [np.arange(len(images)), np.zeros(bucket(len(images), self._batch_size) - len(images), int)]
         )
-        function = self._functions.setdefault(len(rows), tf.function(self._attacked))
+        function = self._functions.setdefault(len(rows), traced(self._attacked))
         right, excess = function(
             tf.constant(images[rows]),
             tf.constant(labels[rows], tf.int64),
@@ -150,7 +151,7 @@ class DistortionRun:
     ) -> None:
         self.attempted = attempted
         self._batches, self._seed, self._progress, self._started = batches, seed, progress, started
-        self._predict = tf.function(lambda images: predicted(classifier(images)))
+        self._predict = traced(lambda images: predicted(classifier(images)))
         self._compiled = {
             each.name: CompiledDistortion(each, classifier, goal=goal, batch_size=batches.batch_size)
             for each in attempted
