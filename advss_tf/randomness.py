@@ -15,11 +15,16 @@ B/N images each see the numbers that one replica with B images sees.
 
 from __future__ import annotations
 
+import contextvars
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
+
+# A context variable: replicas are traced in threads of their own.
+_FOR_XLA: contextvars.ContextVar[bool] = contextvars.ContextVar("advss_tf_for_xla", default=False)
 
 
 def role_number(role: str) -> int:
@@ -91,9 +96,22 @@ def batch_balanced(seed: tf.Tensor, batch: Any, num_values: int) -> tf.Tensor:
 
     def draw(full: Sequence[Any], one: tf.Tensor) -> tf.Tensor:
         values = tf.range(tf.cast(full[0], tf.int64)) % num_values
-        return tf.random.experimental.stateless_shuffle(values, one, alg="philox")
+        if not _FOR_XLA.get():
+            return tf.random.experimental.stateless_shuffle(values, one, alg="philox")
+        ranks = _philox(tf.raw_ops.StatelessRandomUniformFullIntV2, full, one, tf.int32)
+        return tf.gather(values, tf.argsort(ranks, stable=True))
 
     return _rows(draw, (batch,), seed)
+
+
+@contextmanager
+def drawing_for_xla(compiled: bool = True) -> Iterator[None]:
+    """Inside the `with`, what is drawn can be compiled by XLA, which has no kernel that shuffles."""
+    token = _FOR_XLA.set(compiled)
+    try:
+        yield
+    finally:
+        _FOR_XLA.reset(token)
 
 
 def _philox(operation: Any, shape: Sequence[Any], seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

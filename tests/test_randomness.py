@@ -11,6 +11,7 @@ from advss_tf.randomness import (
     batch_normal,
     batch_uniform,
     derived_seed,
+    drawing_for_xla,
     fold,
     role_number,
     seed_each,
@@ -49,6 +50,17 @@ def test_draws_are_of_their_distributions():
 def test_a_balanced_draw_is_balanced(size):
     counts = np.bincount(batch_balanced(seed_for(0, 0, "turns"), size, 4), minlength=4)
     assert counts.sum() == size and counts.max() - counts.min() <= 1
+
+
+def test_for_xla_a_balanced_draw_is_shuffled_by_sorting():
+    with drawing_for_xla():
+        draws = [
+            tf.function(lambda n=n: batch_balanced(seed_for(0, n, "turns"), 50, 4), jit_compile=True)() for n in (0, 1)
+        ]
+        again = tf.function(lambda: batch_balanced(seed_for(0, 0, "turns"), 50, 4), jit_compile=True)()
+    assert all(set(np.bincount(draw)) == {12, 13} for draw in draws)
+    np.testing.assert_array_equal(draws[0], again)
+    assert np.any(draws[0] != draws[1]) and np.any(np.diff(draws[0]) < 0)
 
 
 def test_two_replicas_draw_what_one_draws():

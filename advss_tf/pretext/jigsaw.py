@@ -70,7 +70,7 @@ class Jigsaw(LabelledPuzzle):
         identity_share: Share of images, in [0, 1), that are left as they were beside those whose drawn label is 0;
             None as `faithful` says.
         balanced: Whether each label occurs equally often in the global batch, up to one, before `identity_share`;
-            else labels are drawn independently. None as `faithful` says. XLA has no shuffle: `jit_compile` needs False.
+            else labels are drawn independently. None as `faithful` says.
         remainder: What happens to images whose sides the grid does not divide: `"refuse"`, or `"crop"`. Cropped, the
             largest centred part that it divides is shuffled, and a black rim of less than a patch keeps the image's
             size: the rim could not stay as it was, since what it continues would give the answer away.

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from advss_tf.attacks import AttackResult, ProjectedGradientDescent
 from advss_tf.encoders import branches, norm_branch
-from advss_tf.randomness import seed_for
+from advss_tf.randomness import drawing_for_xla, seed_for
 from advss_tf.training.checks import check_images, checked_attack, checked_encoder
 from advss_tf.training.inference import encode, hoisting
 
@@ -166,7 +166,7 @@ class RobustModel(keras.Model):
         """One step on a batch: pose, attack, descend, apply. Returns the running means of what is reported."""
         batch, weights = self._batch(data)
         step = self.optimizer.iterations
-        puzzle = self.pose(batch, seed_for(self.seed, step, "pose"))
+        puzzle = self._posed(batch, seed_for(self.seed, step, "pose"))
         attacked = self._attack(self.attack, self.climb, puzzle, seed_for(self.seed, step, "attack"))
         count = _global_size(batch.images)
         with tf.GradientTape() as tape:
@@ -180,10 +180,14 @@ class RobustModel(keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The same on held-out images, without a change to any weight; every pass draws the same random numbers."""
         batch, weights = self._batch(data)
-        puzzle = self.pose(batch, seed_for(self.seed, 0, "evaluate/pose"))
+        puzzle = self._posed(batch, seed_for(self.seed, 0, "evaluate/pose"))
         attacked = self._attack(self.eval_attack, self.probe, puzzle, seed_for(self.seed, 0, "evaluate/attack"))
         terms = self.measure(attacked.inputs, puzzle)
         return self._report({"loss": self.total(terms), **terms}, weights, attacked)
+
+    def _posed(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
+        with drawing_for_xla(self.jit_compile):
+            return self.pose(batch, seed)
 
     def _attack(
         self, attack: ProjectedGradientDescent | None, climb: Callable[..., tf.Tensor], puzzle: Puzzle, seed: tf.Tensor

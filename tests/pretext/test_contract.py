@@ -179,6 +179,17 @@ def test_posing_is_drawing_and_rendering_and_the_gradient_flows_through(kind, fo
         np.testing.assert_array_equal(np.asarray(rendered[number]).ravel()[places], values)
 
 
+@pytest.mark.parametrize("kind", ["rotation", "jigsaw"])
+def test_a_step_can_be_compiled_by_xla(kind, tiny_images):
+    """As Keras does by default where there is one GPU."""
+    model = TASKS[kind](network(), attack=ATTACK)
+    model.compile(optimizer=SGD(0.05), jit_compile=True)
+    before = model.get_weights()
+    model.fit(tf.data.Dataset.from_tensor_slices(tiny_images).batch(8), verbose=0)
+    assert any(np.abs(one - other).max() > 1e-4 for one, other in zip(before, model.get_weights(), strict=True))
+    assert np.isfinite(model.evaluate(tiny_images, verbose=0, return_dict=True)["loss"])
+
+
 @EACH_FORM
 def test_what_it_says_of_itself_is_json(kind, form, tiny_encoder):
     model = task(kind, tiny_encoder, **form)
