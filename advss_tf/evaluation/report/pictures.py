@@ -78,7 +78,7 @@ def _example(record: Record, row: int) -> ExamplePictures:
     def predicted(image: np.ndarray, prediction: int, confidence: float) -> Picture:
         right = prediction == label
         name = record.class_names[prediction] if prediction >= 0 else "not a number"
-        words = f"{'✓' if right else '✗'} {name} ({100 * confidence:.0f}\u00a0%)"
+        words = f"{'✓' if right else '✗'}\u00a0{name} ({100 * confidence:.0f}\u00a0%)"
         return Picture(png(image), words, right)
 
     clean, attacked = kept.images[row], kept.attacked[row]

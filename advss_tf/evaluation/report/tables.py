@@ -61,17 +61,23 @@ class Table:
 
 
 def distinct_names(records: Sequence[Header]) -> list[str]:
-    """One name per record; where two have the same, what tells them apart is added: the norm, else a number."""
+    """One name per record; where two have the same, what tells them apart is added: the norm, the seed, else a number."""
     names = [record.name for record in records]
-    threats: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        threats[record.name].add(record.threat)
-    names = [f"{name}, {r.threat}" if len(threats[name]) > 1 else name for name, r in zip(names, records, strict=True)]
+    names = _with(names, [record.threat for record in records])
+    names = _with(names, [f"seed {record.seed}" for record in records])
     counts, met = Counter(names), Counter[str]()
     for place, name in enumerate(names):
         met[name] += 1
         names[place] = name if counts[name] == 1 else f"{name} #{met[name]}"
     return names
+
+
+def _with(names: Sequence[str], additions: Sequence[str]) -> list[str]:
+    """The names, those that stand for several additions with theirs."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, addition in zip(names, additions, strict=True):
+        found[name].add(addition)
+    return [f"{name}, {text}" if len(found[name]) > 1 else name for name, text in zip(names, additions, strict=True)]
 
 
 def accuracy_table(records: Sequence[Record], names: Sequence[str]) -> Table:

@@ -188,6 +188,8 @@ def test_records_of_one_name_are_told_apart_and_averaged(record):
     unseen = record.model_copy(update={"threat": "L2"})
     assert distinct_names([record, unseen]) == [f"{record.name}, Linf", f"{record.name}, L2"]
     assert distinct_names([record, unseen, unseen])[1:] == [f"{record.name}, L2 #1", f"{record.name}, L2 #2"]
+    seeded = [record.model_copy(update={"seed": seed}) for seed in (0, 1, 1)]
+    assert distinct_names(seeded) == [f"{record.name}, seed {text}" for text in ("0", "1 #1", "1 #2")]
     (row,) = runs_table([record, other]).groups[0]
     # two runs 0.1 apart: the half width is t(0.975, 1) * 0.1 / 2 = 12.706205 * 0.05
     assert row[2].text == f"{100 * record.clean_acc - 5:.1f} ± 63.5 %"
