@@ -61,7 +61,7 @@ class Table:
 
 
 def distinct_names(records: Sequence[Header]) -> list[str]:
-    """One name per record; where two have the same, what tells them apart is added: the norm, the seed, else a number."""
+    """One name per record; where two have the same, the norm, the seed or a number is added."""
     names = [record.name for record in records]
     names = _with(names, [record.threat for record in records])
     names = _with(names, [f"seed {record.seed}" for record in records])
