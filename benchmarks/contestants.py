@@ -20,8 +20,9 @@ from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient
 import advss_tf as advss
 from advss_tf.encoders import build_encoder, hoisted, linear_head
 from advss_tf.losses import cross_entropy
-from advss_tf.pretext import TASKS
+from advss_tf.pretext import TASKS, LabelledPuzzle
 from advss_tf.randomness import derived_seed
+from advss_tf.training import Puzzle
 
 EPSILON, STEP_SIZE = 8 / 255, 2 / 255
 NUM_CLASSES = 10
@@ -112,6 +113,26 @@ def pretext(network: Network, kind: str, *, num_steps: int, **options: Any) -> k
     """A pretext task, compiled for training on attacked images."""
     attack = advss.ProjectedGradientDescent(advss.Linf(EPSILON), num_steps=num_steps, step_size=STEP_SIZE)
     model = TASKS[kind](network.encoder(), attack=attack, **options)
+    model.compile(_optimizer(), jit_compile=False)
+    return model
+
+
+class Unposed(LabelledPuzzle):
+    """A task without a puzzle: images as they are, answers that need no draw."""
+
+    def draw(self, size: Any, seed: tf.Tensor) -> Puzzle:
+        del seed
+        return Puzzle({}, tf.range(tf.cast(size, tf.int64)) % self.num_answers)
+
+    def render(self, images: tf.Tensor, puzzle: Puzzle) -> tf.Tensor:
+        del puzzle
+        return images
+
+
+def unposed(network: Network, num_answers: int, *, num_steps: int) -> keras.Model:
+    """`Unposed` with the head of a task of so many answers, compiled as `pretext` does."""
+    attack = advss.ProjectedGradientDescent(advss.Linf(EPSILON), num_steps=num_steps, step_size=STEP_SIZE)
+    model = Unposed(network.encoder(), task="unposed", num_answers=num_answers, attack=attack)
     model.compile(_optimizer(), jit_compile=False)
     return model
 

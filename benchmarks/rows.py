@@ -11,68 +11,48 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from benchmarks.contestants import NETWORKS, Network, input_gradients, ours, plain, pretext, steps_of, weight_gradients
+from benchmarks.contestants import NETWORKS, Network, input_gradients, ours, plain, steps_of, weight_gradients
 from benchmarks.facts import machine_facts
 from benchmarks.pairs import Contestant, Seconds, alternate, clocked, compare, fastest
+from benchmarks.pretext_rows import PRETEXT_ROWS
 from benchmarks.results import Row
+from benchmarks.turns import Settings, compared, in_turns, long_after, networks_of, steadily
 from benchmarks.workers import Worker
-
-
-class Settings(NamedTuple):
-    """What the command was asked for.
-
-    Attributes:
-        networks: Names in `NETWORKS`.
-        num_steps: Steps of the attack.
-        rounds: Rounds of a pair; a first call, which is long, gets a third of them.
-        long: Whether to train 100 steps in bfloat16 and in float32, and to compare the losses.
-        force_bfloat16: Whether to measure bfloat16 on a processor without instructions for it.
-        torch_python: The Python of an environment with PyTorch, or None.
-        torch_compile: Whether PyTorch's compiler takes part.
-    """
-
-    networks: tuple[str, ...] = ("small", "wide")
-    num_steps: int = 10
-    rounds: int = 7
-    long: bool = False
-    force_bfloat16: bool = False
-    torch_python: str | None = None
-    torch_compile: bool = False
 
 
 def steady(settings: Settings) -> Iterator[Row]:
     """A step of ours beside the same step written plainly, both long after their first call."""
-    for name, network in _networks(settings):
+    for name, network in networks_of(settings):
         first, second = f"ours, {settings.num_steps} steps", f"plain, {settings.num_steps} steps"
-        yield _row("steady", name, _pair(network, settings, (first, second)), settings, target=1.0)
+        yield compared("steady", name, _pair(network, settings, (first, second)), settings, target=1.0)
 
 
 def first(settings: Settings) -> Iterator[Row]:
     """The first call, which traces: ours beside the plain step, and ours with four times the steps."""
     _warm_up(settings.num_steps)
     few, many = settings.num_steps, 4 * settings.num_steps
-    for name, network in _networks(settings):
+    for name, network in networks_of(settings):
         contestants = {
             f"first call of ours, {few} steps": _first_call(lambda n=network: ours(n, num_steps=few), network),
             f"first call of plain, {few} steps": _first_call(lambda n=network: plain(n, num_steps=few), network),
         }
-        yield _row("first", name, contestants, settings, rounds=_few(settings), target=0.5)
+        yield compared("first", name, contestants, settings, rounds=_few(settings), target=0.5)
         # The graph of two images is that of the whole batch, and running it takes next to no time.
         short = network._replace(batch=2)
         contestants = {
             f"preparation of ours, {count} steps": _preparation(lambda n=short, c=count: ours(n, num_steps=c), short)
             for count in (many, few)
         }
-        yield _row("first", name, contestants, settings, rounds=_few(settings), target=1.25)
+        yield compared("first", name, contestants, settings, rounds=_few(settings), target=1.25)
 
 
 def floor(settings: Settings) -> Iterator[Row]:
     """A step of ours beside the passes that it cannot do without, each measured alone."""
-    for name, network in _networks(settings):
+    for name, network in networks_of(settings):
         contestants = {
-            f"ours, {settings.num_steps} steps": _steady(ours(network, num_steps=settings.num_steps), network)
+            f"ours, {settings.num_steps} steps": long_after(ours(network, num_steps=settings.num_steps), network)
         }
         passes = {
             "input gradient": input_gradients(network),
@@ -103,36 +83,36 @@ def bfloat16(settings: Settings) -> Iterator[Row]:
     """A step under `mixed_bfloat16` beside one in float32, where the processor has instructions for it."""
     labels = ("mixed_bfloat16", "float32")
     able = bool(machine_facts(())["bfloat16"])
-    for name, network in _networks(settings):
+    for name, network in networks_of(settings):
         if not able and not settings.force_bfloat16:
             yield Row("bfloat16", name, *labels, note="this CPU has no bfloat16 instructions")
             continue
         models = {policy: ours(network, num_steps=settings.num_steps, policy=policy) for policy in labels}
         note = _losses_apart(models, network) if settings.long else ""
-        contestants = {policy: _steady(model, network) for policy, model in models.items()}
-        yield _row("bfloat16", name, contestants, settings, target=0.7 if able else None, note=note)
+        contestants = {policy: long_after(model, network) for policy, model in models.items()}
+        yield compared("bfloat16", name, contestants, settings, target=0.7 if able else None, note=note)
 
 
 def xla(settings: Settings) -> Iterator[Row]:
     """A step compiled by XLA beside one that is not."""
-    for name, network in _networks(settings):
+    for name, network in networks_of(settings):
         models = {
             label: ours(network, num_steps=settings.num_steps, jit_compile=label == "XLA")
             for label in ("XLA", "without XLA")
         }
-        yield _row("xla", name, {label: _steady(model, network) for label, model in models.items()}, settings)
+        yield compared("xla", name, {label: long_after(model, network) for label, model in models.items()}, settings)
 
 
 def onednn(settings: Settings) -> Iterator[Row]:
     """A step with TensorFlow's oneDNN kernels beside one with its own; a process has the one or the other."""
-    for name, _ in _networks(settings):
+    for name, _ in networks_of(settings):
         workers = {label: _ours_worker(name, settings, label) for label in ("oneDNN on", "oneDNN off")}
-        yield _row("onednn", name, workers, settings)
+        yield compared("onednn", name, workers, settings)
 
 
 def torch(settings: Settings) -> Iterator[Row]:
     """The fastest of our forms beside the fastest of PyTorch's, each in a process of its own."""
-    for name, network in _networks(settings):
+    for name, network in networks_of(settings):
         if settings.torch_python is None:
             yield Row("torch", name, "ours", "PyTorch", note="no environment with PyTorch: see --torch-python")
             continue
@@ -141,29 +121,15 @@ def torch(settings: Settings) -> Iterator[Row]:
             forms["ours, bfloat16"] = _ours_worker(name, settings, "oneDNN on", policy="mixed_bfloat16")
         theirs = _torch_workers(network, settings)
         counts = {worker.facts["weights"] for worker in (*forms.values(), *theirs.values())}
-        times = _in_turns(forms | theirs, settings)
+        times = in_turns(forms | theirs, settings)
         best, rival = (fastest(times, labels) for labels in (forms, theirs))
         note = "" if len(counts) == 1 else f"the networks differ in size: {sorted(counts)} weights"
         yield Row("torch", name, best, rival, compare(times[best], times[rival]), note=note, times=times)
 
 
-def ensemble(settings: Settings) -> Iterator[Row]:
-    """A step of ensemble pretraining beside a step of each of its tasks alone, one after the other."""
-    tasks: dict[str, dict[str, Any]] = {"rotation": {}, "jigsaw": {}, "selfie": {"num_layers": 2, "num_heads": 4}}
-    for name, network in _networks(settings):
-        alone = [pretext(network, kind, num_steps=settings.num_steps, **options) for kind, options in tasks.items()]
-        members = [{"kind": kind, **options} for kind, options in tasks.items()]
-        together = pretext(network, "ensemble", num_steps=settings.num_steps, tasks=members)
-        steps = {"ensemble": [steps_of(together, network)], "tasks alone": [steps_of(one, network) for one in alone]}
-        for each in steps.values():
-            [step() for step in each]
-        contestants = {label: clocked(lambda each=each: [step() for step in each]) for label, each in steps.items()}
-        yield _row("ensemble", name, contestants, settings, target=3.0)
-
-
 ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "steady": steady,
-    "ensemble": ensemble,
+    **PRETEXT_ROWS,
     "first": first,
     "floor": floor,
     "bfloat16": bfloat16,
@@ -173,48 +139,9 @@ ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
 }
 
 
-def _networks(settings: Settings) -> list[tuple[str, Network]]:
-    return [(name, NETWORKS[name]) for name in settings.networks]
-
-
-def _row(
-    name: str,
-    network: str,
-    contestants: dict[str, Contestant],
-    settings: Settings,
-    *,
-    rounds: int | None = None,
-    target: float | None = None,
-    note: str = "",
-) -> Row:
-    """Runs a pair, its workers' processes included, and says how it came out."""
-    one, other = contestants
-    times = _in_turns(contestants, settings, rounds=rounds)
-    return Row(name, network, one, other, compare(times[one], times[other]), target, note, times)
-
-
-def _in_turns(
-    contestants: dict[str, Contestant], settings: Settings, *, rounds: int | None = None
-) -> dict[str, list[Seconds]]:
-    rounds = rounds or settings.rounds
-    try:
-        return alternate(contestants, rounds=rounds, most=2 * rounds)
-    finally:
-        for worker in contestants.values():
-            if isinstance(worker, Worker):
-                worker.__exit__()
-
-
 def _pair(network: Network, settings: Settings, labels: tuple[str, str]) -> dict[str, Contestant]:
     models = (make(network, num_steps=settings.num_steps) for make in (ours, plain))
-    return {label: _steady(model, network) for label, model in zip(labels, models, strict=True)}
-
-
-def _steady(model: Any, network: Network) -> Contestant:
-    step = steps_of(model, network)
-    step()
-    step()
-    return clocked(step)
+    return steadily(dict(zip(labels, models, strict=True)), network)
 
 
 def _first_call(make: Callable[[], Any], network: Network) -> Contestant:

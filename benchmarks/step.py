@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.facts import machine_facts
 from benchmarks.results import before_tensorflow, each, run
 
-ROW_NAMES = ("steady", "ensemble", "first", "floor", "bfloat16", "xla", "onednn", "torch")
+ROW_NAMES = ("steady", "puzzles", "ensemble", "first", "floor", "bfloat16", "xla", "onednn", "torch")
 NETWORK_NAMES = ("small", "wide", "tiny")
 PACKAGES = ("advss-tf", "tensorflow", "keras", "cleverhans", "numpy")
 
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     """Measures what the arguments ask for, and returns the path of the JSON file."""
     given = _arguments(arguments)
     before_tensorflow(given.onednn)
-    from benchmarks.rows import ROWS, Settings
+    from benchmarks.rows import ROWS
+    from benchmarks.turns import Settings
 
     settings = Settings(**{name: getattr(given, name) for name in Settings._fields})
     return run(
