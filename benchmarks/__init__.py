@@ -6,7 +6,7 @@ Synopsis:
     .venv/bin/python -m benchmarks.evaluation --rows pgd autoattack
 
 `pairs` is how a ratio is measured, `workers` what runs in a process of its own, `results` what a row is and where it
-goes. Of the step, `contestants` is what runs, `turns` how, `rows` and `pretext_rows` what is compared; of the evaluation,
-`attacked_models` is what is attacked, `attackers` and `autoattacked` who attacks it, `evaluation_pgd` and
+goes. Of the step, `contestants` is what runs, `turns` how, `rows` and `pretext_rows` what is compared; of the
+evaluation, `attacked_models` is what is attacked, `attackers` and `autoattacked` who attacks it, `evaluation_pgd` and
 `evaluation_rows` what is compared.
 """
