@@ -14,6 +14,8 @@ axes have made, whatever the order of the file.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -79,7 +81,7 @@ def _values(axis: str, body: Any, faults: list[Fault]) -> Iterator[Value]:
     elif isinstance(body, Mapping):
         yield from (_named(path, name, changes, faults) for name, changes in body.items())
     else:
-        names = [_word(entry) for entry in body]
+        names = [word_of(entry) for entry in body]
         if len(set(names)) < len(names):
             faults.append(Fault(path, "lists a value twice", "each value once", f"{axis}={show(body)}"))
         words = _WORDS.get(axis)
@@ -112,7 +114,7 @@ def _swept(path: str, target: str, entries: list[Any], faults: list[Fault]) -> I
         return
     stem = "" if path == "axes.task" else target.rpartition(".")[2]
     for entry in entries:
-        yield Value(_word(entry), stem + _word(entry), _always([(target, entry)]), paths=frozenset({target}))
+        yield Value(word_of(entry), stem + word_of(entry), _always([(target, entry)]), paths=frozenset({target}))
 
 
 def _known(path: str, names: list[str], words: Mapping[str, Changes], faults: list[Fault]) -> Iterator[Value]:
@@ -130,8 +132,19 @@ def _always(pairs: list[Change]) -> Changes:
     return lambda values: pairs
 
 
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else re.sub(r"\s+", "", show(value))
+def word_of(value: Any) -> str:
+    """How a value of a list is called; what is too long to be written out ends in a hash, so that words differ.
+
+    >>> word_of("P1"), word_of(0.5), word_of([1, 2])
+    ('P1', '0.5', '[1,2]')
+    """
+    if isinstance(value, str):
+        return value
+    word = re.sub(r"\s+", "", show(value))
+    if "..." not in word:
+        return word
+    whole = json.dumps(value, sort_keys=True, default=str)
+    return f"{word}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 # The paper's axes -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .axes import Axis, Value
+from .axes import Axis, Value, word_of
 from .faults import GridError, RecipeError, show
 from .loading import copy_values, make_recipe, recipe_fingerprint
 from .overrides import apply_overrides
@@ -128,12 +128,17 @@ def _named(
 
 def _safe(label: str) -> str:
     """A label as the name of a folder."""
-    return re.sub(r"[^\w.+-]+", "_", label, flags=re.ASCII).strip("._-")
+    return _cut(re.sub(r"[^\w.+-]+", "_", label, flags=re.ASCII).strip("._-"), longest=160, whole=label)
 
 
 def _recipe_name(group: str) -> str:
     name = re.sub(r"[^a-z0-9_-]", "_", group.lower()).lstrip("_-") or "cell"
-    return name if len(name) <= 64 else f"{name[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return _cut(name, longest=64, whole=name)
+
+
+def _cut(name: str, *, longest: int, whole: str) -> str:
+    """A name of at most `longest` characters, with a hash of what it stands for where it was longer."""
+    return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def _skipped(skip: Sequence[Mapping[str, Any]], axes: tuple[Axis, ...], values: tuple[Value, ...]) -> bool:
@@ -143,9 +148,7 @@ def _skipped(skip: Sequence[Mapping[str, Any]], axes: tuple[Axis, ...], values: 
 
 def names_in(wanted: Any) -> set[str]:
     """The values that an entry of `skip` means: one, or a list."""
-    return {
-        entry if isinstance(entry, str) else show(entry) for entry in (wanted if isinstance(wanted, list) else [wanted])
-    }
+    return {word_of(entry) for entry in (wanted if isinstance(wanted, list) else [wanted])}
 
 
 def _listed(cells: list[str]) -> str:

@@ -167,10 +167,9 @@ def grid_difference(old: Grid, new: Grid) -> list[str]:
 
 
 def _comparable(grid: Grid) -> dict[str, Any]:
-    axes = {name: show(body) if isinstance(body, list) else body for name, body in grid.written["axes"].items()}
     return {
         "base": grid.base.model_dump(mode="json"),
-        "axes": axes,
+        "axes": grid.written["axes"],
         "order of axes": [axis.name for axis in grid.axes],
         "skip": grid.written["skip"],
     }

@@ -132,3 +132,21 @@ def test_a_base_that_is_missing_or_wrong_is_named(write):
 def test_a_change_that_an_axis_overrules_in_every_cell_is_refused(write):
     with pytest.raises(GridError, match="changes what the axis 'seed' varies"):
         load_grid(write(), ["seed=5"])
+
+
+def test_lists_that_differ_beyond_what_a_message_shows_are_different_grids(write):
+    def seeds(last, name):
+        return load_grid(write(f"name: grid\nbase: base.yaml\naxes: {{seed: {list(range(last + 1))}}}\n", name))
+
+    old, more = seeds(6, "six.yaml"), seeds(8, "eight.yaml")
+    assert grid_difference(old, more) == ["axes.seed[7]: absent -> 7", "axes.seed[8]: absent -> 8"]
+    assert grid_difference(old, seeds(6, "again.yaml")) == []
+
+
+def test_a_long_value_of_an_axis_is_chosen_and_skipped_as_it_is_written(write):
+    radii = [[0.1, 0.11, 0.12, 0.13, 0.14, 0.15, last] for last in (0.16, 0.17)]
+    text = f"name: grid\nbase: base.yaml\naxes: {{evaluate.epsilons: {radii}}}\n"
+    grid = load_grid(write(text))
+    assert [list(cell.recipe.evaluate.epsilons) for cell in grid.cells] == radii
+    (left,) = load_grid(write(f"{text}skip: [{{evaluate.epsilons: [{radii[0]}]}}]\n")).cells
+    assert left.name == grid.cells[1].name
