@@ -27,6 +27,12 @@ from .overrides import apply_overrides
 from .parts import Fault
 from .schema import Recipe
 
+RESERVED = frozenset(
+    "run runs group status error shared_from clean robust worst best_epoch "
+    "best_held_out_robust_accuracy pretrain_seconds finetune_seconds resumed".split()
+)
+"""What no axis is called: columns that the table of a grid has beside its axes."""
+
 Change = tuple[str, Any]
 Changes = Callable[[dict[str, Any]], list[Change]]
 
@@ -75,6 +81,8 @@ def read_axes(written: Any) -> tuple[tuple[Axis, ...], list[Fault]]:
 
 def _values(axis: str, body: Any, faults: list[Fault]) -> Iterator[Value]:
     path = f"axes.{axis}"
+    if axis.lower() in RESERVED or " at " in axis:  # "pgd-20 at 0.1" is a column as well
+        faults.append(Fault(path, "is the name of another column of the table", "another name", f"axis={axis!r}"))
     if not isinstance(body, (list, Mapping)) or not body:
         expected = "a list of values, or a section of named values, at least one"
         faults.append(Fault(path, "has no values", expected, f"{axis}={show(body)}"))
@@ -162,7 +170,12 @@ def _without_pretraining(values: dict[str, Any]) -> list[Change]:
 
 
 def _standard_pretraining(values: dict[str, Any]) -> list[Change]:
-    """P2: the puzzle on clean images."""
+    """P2: the puzzle on clean images.
+
+    The base's `pretrain.eval_attack` stays: with one, the epoch whose encoder is handed over is picked by robust
+    accuracy on held-out images, although no image was attacked in training. Without one it is picked by accuracy, as
+    F1 and F3 are. A grid that means the latter says `pretrain.eval_attack: null` in its `set`.
+    """
     return [("pretrain.attack", None), ("finetune.start", "pretrained")]
 
 

@@ -15,8 +15,8 @@ Synopsis:
       seed: [0, 1, 2]
     skip: [{pretraining: P1, finetuning: [F1, F2]}]
 
-Every cell is resolved and checked when the file is read. Cells that say the same are one: without pretraining (P1) the
-task does not matter, and the name leaves it out.
+Every cell is resolved and checked when the file is read. Cells that do the same are one (see idle.py): without
+pretraining (P1) the task does not matter, and the name leaves it out.
 """
 
 from __future__ import annotations

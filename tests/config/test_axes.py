@@ -36,9 +36,9 @@ def test_a_section_names_its_values_and_says_what_each_changes():
 
 
 def test_seeds_with_names_repeat_too_and_seeds_with_other_changes_do_not():
-    (axis,), _ = read_axes({"run": {"first": {"seed": 3}, "second": {"seed": 4}}})
+    (axis,), _ = read_axes({"which": {"first": {"seed": 3}, "second": {"seed": 4}}})
     assert axis.repeats
-    (axis,), _ = read_axes({"run": {"first": {"seed": 3}, "second": {"seed": 4, "finetune.beta": 2}}})
+    (axis,), _ = read_axes({"which": {"first": {"seed": 3}, "second": {"seed": 4, "finetune.beta": 2}}})
     assert not axis.repeats
 
 
@@ -103,6 +103,9 @@ def test_f2_and_f4_train_under_attack_in_the_way_of_the_base(word, train):
         ({"finetune.bta": [1]}, "axes.finetune.bta: is no axis that is known"),
         ({"x": {"a": {"finetune.bta": 1}}}, "axes.x.a.finetune.bta: unknown key (did you mean 'beta'?)"),
         ({"x": {"a": 3}}, "axes.x.a: must be a section with changes"),
+        ({"status": {"a": {}}}, "axes.status: is the name of another column of the table"),
+        ({"Clean": {"a": {}}}, "axes.Clean: is the name of another column of the table"),
+        ({"pgd-20 at 0.1": {"a": {}}}, "axes.pgd-20 at 0.1: is the name of another column of the table"),
     ],
 )
 def test_what_is_no_axis_is_refused_in_words(written, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from advss_tf.config.axes import RESERVED
 from advss_tf.evaluation import Record, Result
 from advss_tf.evaluation.report.grid_table import (
     Outcome,
@@ -122,6 +123,12 @@ def test_every_run_is_a_row_with_the_same_keys():
     assert rows[0]["pgd-20 at 0.3"] == 0.4 and rows[0]["clean"] == 0.8 and rows[0]["shared_from"] == "../b"
     assert [row["status"] for row in rows] == ["finished", "failed", "not run"]
     assert rows[1]["error"] == "E: x" and rows[1]["clean"] is None and rows[2]["pretraining"] == "P3"
+
+
+def test_no_axis_can_be_called_as_another_column_is():
+    (row,) = run_rows([run("P1-F4", 0, record=record())])
+    others = [key for key in row if key not in (*AXES, "seed") and " at " not in key]
+    assert set(others) <= RESERVED
 
 
 def test_summaries_hold_values_means_and_half_widths():
