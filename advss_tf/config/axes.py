@@ -28,9 +28,9 @@ from .parts import Fault
 from .schema import Recipe
 
 RESERVED = frozenset(
-    "run runs group status error shared_from clean robust worst best_epoch "
-    "best_held_out_robust_accuracy pretrain_seconds finetune_seconds resumed".split()
-)
+    ("run", "runs", "group", "status", "error", "shared_from", "clean", "robust", "worst", "best_epoch",
+     "best_held_out_robust_accuracy", "pretrain_seconds", "finetune_seconds")
+)  # fmt: skip
 """What no axis is called: columns that the table of a grid has beside its axes."""
 
 Change = tuple[str, Any]

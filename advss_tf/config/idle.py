@@ -21,9 +21,9 @@ _Section = TypeVar("_Section", bound=Part)
 def settled(recipe: Recipe) -> Recipe:
     """The recipe with its idle fields at their defaults.
 
-    Idle are `finetune.beta` unless `how` is trades; in the mode plain of `finetune.auxiliary`, where the task is neither
-    learned nor climbed, its `weight` and `copies`; and in pretraining without an attack `clean_weight`, as the clean
-    loss is then the whole, and an ensemble's `diversity_weight`, as the diversity is that of the attacked losses.
+    Idle are `finetune.beta` unless `how` is trades; in the mode plain of `finetune.auxiliary`, where the task is
+    neither learned nor climbed, its `weight` and `copies`; in pretraining without an attack `clean_weight`, as the
+    clean loss is then the whole, and an ensemble's `diversity_weight`, as the diversity is of the attacked losses.
     """
     pretrain, finetune = recipe.pretrain, recipe.finetune
     changes = {

@@ -78,7 +78,9 @@ class ProcessEnded(RuntimeError):
     """
 
     def __init__(self, code: int | None) -> None:
-        super().__init__(f"The process that ran the cell has ended, code {code}; -9 is a kill, often for lack of memory.")
+        super().__init__(
+            f"The process that ran the cell has ended, code {code}; -9 is a kill, often for lack of memory."
+        )
 
 
 class CellProcess:

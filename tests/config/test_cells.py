@@ -96,7 +96,12 @@ def test_groups_that_differ_in_capitals_or_points_have_recipes_of_their_own_name
 
 
 def test_cells_that_several_values_share_are_one_group_only_with_the_same_recipe():
-    values = {"p": {"finetune.beta": 1}, "q": {"finetune.beta": 1}, "r": {"finetune.beta": 2}, "s": {"finetune.beta": 2}}
+    values = {
+        "p": {"finetune.beta": 1},
+        "q": {"finetune.beta": 1},
+        "r": {"finetune.beta": 2},
+        "s": {"finetune.beta": 2},
+    }
     found = cells({"beta": values, "seed": [0, 1]})
     assert [cell.recipe.finetune.beta for cell in found] == [1, 1, 2, 2]
     groups = [cell.group for cell in found]

@@ -87,7 +87,11 @@ def test_a_refusal_is_kept_as_its_sentence_and_anything_else_with_its_traceback(
 
 @pytest.mark.parametrize(
     ("message", "last"),
-    [("out of memory\n\nSee the log.", "out of memory"), ("\n  first\nsecond", "first"), ("one\nRuntimeError: one", "one")],
+    [
+        ("out of memory\n\nSee the log.", "out of memory"),
+        ("\n  first\nsecond", "first"),
+        ("one\nRuntimeError: one", "one"),
+    ],
 )
 def test_a_message_of_several_lines_ends_with_its_type_and_its_first_line(message, last):
     words = words_of(RuntimeError(message))
@@ -128,7 +132,7 @@ def test_a_child_that_is_killed_fails_its_cell_and_the_next_cell_has_a_fresh_one
     answers += [EOFError(), None]
     with CellProcess() as run:
         made_before = len(made)
-        with pytest.raises(ProcessEnded, match="has ended, code -?[0-9None]+; -9 is a kill"):
+        with pytest.raises(ProcessEnded, match=r"has ended, code -?[0-9None]+; -9 is a kill"):
             run(RECIPE, Workdir(tmp_path))
         assert run(RECIPE, Workdir(tmp_path)) is None
     assert len(made) == made_before + 2
