@@ -9,6 +9,7 @@ Synopsis:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from advss_tf import config
@@ -61,16 +62,20 @@ def outcome_of(cell: config.GridCell, workdir: Workdir, *, foreign: str | None =
         workdir: Its folder.
         foreign: Why the folder's run is not this cell's: then nothing there is taken for the cell's.
     """
-    about = {
-        "name": cell.name, "place": cell.place, "group": cell.group, "picked_by": _picked_by(cell.recipe),
-        "trained_eps": _trained_eps(cell.recipe),
-    }  # fmt: skip
+    nothing = Outcome(
+        name=cell.name,
+        place=cell.place,
+        group=cell.group,
+        error=foreign,
+        picked_by=_picked_by(cell.recipe),
+        trained_eps=_trained_eps(cell.recipe),
+    )
     if foreign is not None:
-        return Outcome(**about, error=foreign)
+        return nothing
     pretrained, finetuned = workdir.finished("pretrain"), workdir.finished("finetune")
     whole = finished(cell, workdir)
-    return Outcome(
-        **about,
+    return replace(
+        nothing,
         record=Record.load(workdir.record) if whole else None,
         history=tuple(read_history(workdir.stage("finetune") / "history.jsonl")) if finetuned else (),
         pretrain_seconds=stage_seconds(workdir, "pretrain"),

@@ -128,8 +128,8 @@ def judged_epsilon(outcomes: Sequence[Outcome]) -> float | None:
     training know none, and are judged where the others are.
     """
     records = measured(outcomes)
-    trained = {outcome.trained_eps for outcome in outcomes} | {record.training_eps for record in records}
-    trained -= {None, 0.0}
+    said = [*(outcome.trained_eps for outcome in outcomes), *(record.training_eps for record in records)]
+    trained = {eps for eps in said if eps}
     if len(trained) != 1 or len({record.threat for record in records}) != 1:
         return None
     (eps,) = trained
