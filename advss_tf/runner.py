@@ -80,10 +80,12 @@ def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[
 def _stage(here: Run, name: str) -> None:
     if name not in _SHARED and not is_chief(here.strategy):
         return
-    started = time.monotonic()
+    started, folder = time.monotonic(), here.workdir.stage(name)
+    # What was begun before goes on: the seconds are then those of its last part.
+    resumed = {"resumed": True} if folder.is_dir() and any(folder.iterdir()) else {}
     result = STAGES[name](here)
     if is_chief(here.strategy):
-        write_json(here.workdir.done(name), {**result, "seconds": round(time.monotonic() - started, 1)})
+        write_json(here.workdir.done(name), {**result, "seconds": round(time.monotonic() - started, 1), **resumed})
         here.screen.say(f"{name}: done in {time.monotonic() - started:.0f} s")
 
 

@@ -19,6 +19,11 @@ from advss_tf.cli.starting import quiet_import, show_record, start
 from advss_tf.errors import InvalidInput
 from advss_tf.version import __version__
 
+_SPLIT = (
+    "what is measured; held_out is the part of train that this library cuts off by default at --seed, and may hold "
+    "images that the model was trained on, if that was with another cut or elsewhere"
+)
+
 
 def evaluate() -> None:
     """Console entry point `advss-evaluate`."""
@@ -36,16 +41,17 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL", help="a .keras file or a SavedModel folder")
     parser.add_argument("--data", required=True, help="digits, a tfds name, an image folder, or a .npz file")
     parser.add_argument("--data_dir", help="where prepared tfds data sets lie")
-    parser.add_argument("--split", default="test", choices=("test", "held_out"), help="what is measured")
+    parser.add_argument("--split", default="test", choices=("test", "held_out"), help=_SPLIT)
     parser.add_argument(
         "--suite", default="quick",
         help="quick (PGD-20), standard (and PGD-50), full (and AutoAttack), black_box (Square), corruptions (those of "
         "CIFAR-10-C), or unforeseen (attacks over a distortion's parameters)",
     )  # fmt: skip
-    parser.add_argument("--autoattack", default="standard", metavar="VERSION", help="standard, plus, or rand")
-    parser.add_argument("--norm", default="linf", choices=("linf", "l2"), help="norm of the ball")
-    parser.add_argument("--epsilons", default="8/255", help="radii in pixels of [0, 1], such as 4/255,8/255")
-    parser.add_argument("--num_restarts", type=int, default=1, help="random starts of each attack")
+    # These have no default here, so that a suite that does not heed them can refuse them; see `_suite`.
+    parser.add_argument("--autoattack", metavar="VERSION", help="of --suite=full: standard (by default), plus, or rand")
+    parser.add_argument("--norm", choices=("linf", "l2"), help="norm of the ball, by default linf")
+    parser.add_argument("--epsilons", help="radii in pixels of [0, 1], such as 4/255,8/255; by default 8/255")
+    parser.add_argument("--num_restarts", type=int, help="random starts of each attack, by default 1")
     parser.add_argument("--source", metavar="MODEL", help="the attacks see this model; their examples are transferred")
     parser.add_argument("--save_attacked", metavar="FOLDER", help="write the attacked images there, one .npz a batch")
     parser.add_argument("--baseline", metavar="RECORD", help="record of another model's corruptions, for mCE")
@@ -98,14 +104,16 @@ def _check_suite(args: argparse.Namespace) -> None:
     from advss_tf.evaluation.attempts import SUITES
 
     one_of("suite", args.suite, (*SUITES, "corruptions", "unforeseen"))
-    corruptions, attacks = ("baseline", "published", "frost"), ("source", "save_attacked")
-    heeded = {"corruptions": corruptions, "unforeseen": ()}.get(args.suite, attacks)
-    for flag in (*corruptions, *attacks):
-        if getattr(args, flag) and flag not in heeded:
-            where = "corruptions" if flag in corruptions else "|".join(SUITES)
+    attacked = ("source", "save_attacked", "epsilons", "norm", "num_restarts")
+    heeding: dict[str, tuple[str, ...]] = dict.fromkeys(("baseline", "published", "frost"), ("corruptions",))
+    heeding |= dict.fromkeys(attacked, SUITES)
+    heeding["autoattack"] = ("full",)
+    for flag, suites in heeding.items():
+        value = getattr(args, flag)
+        if value is not None and value is not False and args.suite not in suites:
             raise InvalidInput(
                 f"`--{flag}` means nothing to this suite.",
-                expected=f"--suite={where}, or no --{flag}",
+                expected=f"--suite={'|'.join(suites)}, or no --{flag}",
                 received=f"--suite={args.suite}",
             )
 
@@ -126,13 +134,14 @@ def _suite(args: argparse.Namespace, *, strategy: Any, side: int, say: Callable[
             frost_images=frost_photographs(args.frost, side=side) if args.frost else None,
             baseline=evaluation.DistortionRecord.load(args.baseline) if args.baseline else None,
         )
+    epsilons = "8/255" if args.epsilons is None else args.epsilons
     return functools.partial(
         evaluation.evaluate,
         suite=args.suite,
-        autoattack_version=args.autoattack,
-        norm=args.norm,
-        epsilons=tuple(pixels(text, name="epsilons") for text in args.epsilons.split(",")),
-        num_restarts=args.num_restarts,
+        autoattack_version="standard" if args.autoattack is None else args.autoattack,
+        norm="linf" if args.norm is None else args.norm,
+        epsilons=tuple(pixels(text, name="epsilons") for text in epsilons.split(",")),
+        num_restarts=1 if args.num_restarts is None else args.num_restarts,
         source=evaluation.load_model_for_evaluation(args.source)[0] if args.source else None,
         strategy=strategy,
         save_attacked=args.save_attacked,

@@ -19,6 +19,11 @@ from advss_tf.cli.starting import quiet_import, show_record, start
 from advss_tf.errors import InvalidInput
 from advss_tf.version import __version__
 
+_GRID = (
+    "a base recipe and axes, such as configs/grid_digits.yaml; small networks on a machine of several GPUs: "
+    "--set strategy=single"
+)
+
 
 def train() -> None:
     """Console entry point `advss-train`."""
@@ -29,12 +34,12 @@ def flags() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = argparse_flags.ArgumentParser(
         prog="advss-train",
-        description="Runs a recipe: pretrain, finetune, evaluate, export, report; or a grid of recipes, one after the "
-        "other. Killed, the same command goes on.",
+        description="Runs a recipe: pretrain, finetune, evaluate, export, report; or a grid of recipes, in one process "
+        "on the devices of one machine, one cell after the other. Killed, the same command goes on.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--config", metavar="RECIPE.yaml", help="the recipe, such as configs/digits.yaml")
-    parser.add_argument("--grid", metavar="GRID.yaml", help="a base recipe and axes, such as configs/grid_digits.yaml")
+    parser.add_argument("--grid", metavar="GRID.yaml", help=_GRID)
     parser.add_argument("--only", action="append", default=[], metavar="AXIS=A,B", help="only these cells of the grid")
     parser.add_argument("--workdir", metavar="FOLDER", help="the run's folder, such as runs/digits")
     parser.add_argument("--stages", metavar="A,B", help="only these of pretrain,finetune,evaluate,export,report")

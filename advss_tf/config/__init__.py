@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cells import GridCell
 from .faults import GridError, RecipeError
 from .grid import Grid, dump_grid, grid_difference, load_grid
+from .idle import settled
 from .loading import difference, dump_recipe, json_schema, load_recipe, make_recipe, recipe_fingerprint
 from .schema import Attack, Corruptions, Finetune, Pretrain, Recipe, Stage
 from .yaml_text import read_yaml
@@ -30,4 +31,5 @@ __all__ = [
     "make_recipe",
     "read_yaml",
     "recipe_fingerprint",
+    "settled",
 ]

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .axes import Axis, Value
+from .axes import Axis, Value, word_of
 from .faults import GridError, RecipeError, show
+from .idle import settled
 from .loading import copy_values, make_recipe, recipe_fingerprint
 from .overrides import apply_overrides
 from .parts import Fault
@@ -35,7 +36,7 @@ class GridCell:
     Attributes:
         name: Names its folder, such as `rotation-P3-F4-seed0`.
         place: The value of each axis by the axis' name; None where the cell is the same for several.
-        group: The name without what only repeats it, such as the seed.
+        group: The name without what only repeats it, such as the seed; no two methods have one.
         recipe: What is run.
     """
 
@@ -48,7 +49,7 @@ class GridCell:
 def make_cells(
     source: str, grid: str, axes: tuple[Axis, ...], *, skip: Sequence[Mapping[str, Any]], base: dict[str, Any]
 ) -> Iterator[GridCell]:
-    """The cells in order, those that say the same in one.
+    """The cells in order, those that do the same in one, the first of them.
 
     Args:
         source: What errors call the grid.
@@ -75,8 +76,8 @@ def make_cells(
             for fault in error.faults:
                 faulty.setdefault(fault, []).append("-".join(value.label for value in values))
             continue
-        key = recipe_fingerprint(recipe)
-        recipes[key] = recipe
+        key = recipe_fingerprint(settled(recipe))
+        recipes.setdefault(key, recipe)
         same.setdefault(key, []).append(values)
     if faulty:
         raise GridError(source, [f"{_listed(cells)}: {fault}" for fault, cells in faulty.items()])
@@ -113,27 +114,49 @@ def _named(
 ) -> Iterator[GridCell]:
     """Cells with names that differ, for people in folders and for recipes in small letters."""
     names = set(_TAKEN)  # what a grid's folder holds beside its cells
+    groups: dict[str, tuple[str, str]] = {}
     for key, several in same.items():
         columns = [list(dict.fromkeys(column)) for column in zip(*several, strict=True)]
         alone = [column[0] if len(column) == 1 else None for column in columns]
         place = {axis.name: value.name if value else None for axis, value in zip(axes, alone, strict=True)}
         labels = [(axis.repeats, value.label) for axis, value in zip(axes, alone, strict=True) if value]
-        group = _safe("-".join(label for repeats, label in labels if not repeats)) or grid
+        group = _group("-".join(label for repeats, label in labels if not repeats), grid, recipes[key], groups)
         name = _safe("-".join(label for _, label in labels)) or grid
         if name.lower() in names:
-            name = f"{name}-{key[:8]}"
+            name = f"{name}-{recipe_fingerprint(recipes[key])[:8]}"
         names.add(name.lower())
         yield GridCell(name, place, group, recipes[key].model_copy(update={"name": _recipe_name(group)}))
 
 
+def _group(label: str, grid: str, recipe: Recipe, groups: dict[str, tuple[str, str]]) -> str:
+    """The name of a group, with a hash where another is called the same: a group differs in nothing but the seed.
+
+    Args:
+        label: What is said of the group.
+        grid: The name of a group of which nothing is said.
+        recipe: One of the group.
+        groups: Which group has each name of a recipe, which are the names that fold the most; one is added.
+    """
+    method = (label, recipe_fingerprint(settled(recipe).model_copy(update={"name": "group", "seed": 0})))
+    name = _safe(label) or grid
+    if groups.setdefault(_recipe_name(name), method) == method:
+        return name
+    return f"{name}-{hashlib.sha256(repr(method).encode()).hexdigest()[:8]}"
+
+
 def _safe(label: str) -> str:
     """A label as the name of a folder."""
-    return re.sub(r"[^\w.+-]+", "_", label, flags=re.ASCII).strip("._-")
+    return _cut(re.sub(r"[^\w.+-]+", "_", label, flags=re.ASCII).strip("._-"), longest=160, whole=label)
 
 
 def _recipe_name(group: str) -> str:
     name = re.sub(r"[^a-z0-9_-]", "_", group.lower()).lstrip("_-") or "cell"
-    return name if len(name) <= 64 else f"{name[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return _cut(name, longest=64, whole=name)
+
+
+def _cut(name: str, *, longest: int, whole: str) -> str:
+    """A name of at most `longest` characters, with a hash of what it stands for where it was longer."""
+    return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def _skipped(skip: Sequence[Mapping[str, Any]], axes: tuple[Axis, ...], values: tuple[Value, ...]) -> bool:
@@ -143,9 +166,7 @@ def _skipped(skip: Sequence[Mapping[str, Any]], axes: tuple[Axis, ...], values: 
 
 def names_in(wanted: Any) -> set[str]:
     """The values that an entry of `skip` means: one, or a list."""
-    return {
-        entry if isinstance(entry, str) else show(entry) for entry in (wanted if isinstance(wanted, list) else [wanted])
-    }
+    return {word_of(entry) for entry in (wanted if isinstance(wanted, list) else [wanted])}
 
 
 def _listed(cells: list[str]) -> str:

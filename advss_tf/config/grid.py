@@ -15,13 +15,13 @@ Synopsis:
       seed: [0, 1, 2]
     skip: [{pretraining: P1, finetuning: [F1, F2]}]
 
-Every cell is resolved and checked when the file is read. Cells that say the same are one: without pretraining (P1) the
-task does not matter, and the name leaves it out.
+Every cell is resolved and checked when the file is read. Cells that do the same are one (see idle.py): without
+pretraining (P1) the task does not matter, and the name leaves it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,7 +31,7 @@ from pydantic import Field, ValidationError
 from ..errors import InvalidInput, one_of
 from .axes import Axis, read_axes
 from .cells import GridCell, make_cells, names_in
-from .faults import GridError, faults_of, show
+from .faults import GridError, RecipeError, faults_of, show
 from .loading import copy_values, differences, make_recipe, read_values
 from .overrides import Override, apply_overrides
 from .parts import Fault, Part, Rules
@@ -133,7 +133,8 @@ def load_grid(path: str | Path, overrides: Iterable[Override] = ()) -> Grid:
         overrides: Changes of the base such as `"finetune.epochs=3"`.
 
     Raises:
-        GridError: for a file that cannot be read, or what is wrong with the grid or one of its cells, by name.
+        GridError: for a file that cannot be read, what is wrong with the grid or one of its cells, by name, or a change
+            of the base that the axes leave in no cell.
         RecipeError: for a base that is no valid recipe.
     """
     source = str(path)
@@ -146,12 +147,18 @@ def load_grid(path: str | Path, overrides: Iterable[Override] = ()) -> Grid:
         inner = read_axes(values["axes"])[1] if "axes" in values else []
         raise GridError(source, [*faults_of(error, GridFile), *inner]) from None
     axes, faults = read_axes(file.axes)
-    overrides = list(overrides)
-    faults += _overruled(overrides, axes)
     if faults:
         raise GridError(source, faults)
-    base, recipe = _base(file, Path(path), overrides)
-    cells = tuple(make_cells(source, file.name, axes, skip=file.skip, base=base))
+    changes: list[Override] = [*file.set.items(), *overrides]
+
+    def multiplied(changes: list[Override]) -> tuple[dict[str, Any], Recipe, tuple[GridCell, ...]]:
+        base, recipe = _base(file, Path(path), changes)
+        return base, recipe, tuple(make_cells(source, file.name, axes, skip=file.skip, base=base))
+
+    base, recipe, cells = multiplied(changes)
+    lost = list(_lost(changes, recipe, cells, without=lambda others: multiplied(others)[2], of_file=len(file.set)))
+    if lost:
+        raise GridError(source, lost)
     written = {"name": file.name, "base": base, "axes": file.axes, "skip": list(file.skip)}
     return Grid(file.name, recipe, axes, cells, written)
 
@@ -167,30 +174,57 @@ def grid_difference(old: Grid, new: Grid) -> list[str]:
 
 
 def _comparable(grid: Grid) -> dict[str, Any]:
-    axes = {name: show(body) if isinstance(body, list) else body for name, body in grid.written["axes"].items()}
     return {
         "base": grid.base.model_dump(mode="json"),
-        "axes": axes,
+        "axes": grid.written["axes"],
         "order of axes": [axis.name for axis in grid.axes],
         "skip": grid.written["skip"],
     }
 
 
-def _overruled(overrides: list[Override], axes: Iterable[Axis]) -> Iterator[Fault]:
-    """A change of the base that every cell overrules would be lost without a word."""
-    for override in overrides:
-        path = (override[0] if isinstance(override, tuple) else override.partition("=")[0]).strip()
-        for axis in axes:
-            if all(path in value.paths for value in axis.values):
-                yield Fault("--set", f"changes what the axis {axis.name!r} varies", "a change of the base", f"{path}")
+def _lost(
+    changes: list[Override],
+    base: Recipe,
+    cells: Sequence[GridCell],
+    *,
+    without: Callable[[list[Override]], Sequence[GridCell]],
+    of_file: int,
+) -> Iterator[Fault]:
+    """A change of the base that the axes overrule in every cell would be lost without a word.
+
+    No cell has its value any more, and the cells are the same without it: F1 takes the base's attack away, for one, and
+    measures with it.
+    """
+    values, resolved = base.model_dump(mode="json"), [cell.recipe.model_dump(mode="json") for cell in cells]
+    for number, change in enumerate(changes):
+        path = (change[0] if isinstance(change, tuple) else change.partition("=")[0]).strip()
+        wanted = _at(values, path)
+        if any(_at(recipe, path) == wanted for recipe in resolved):
+            continue
+        try:
+            others = without([other for place, other in enumerate(changes) if place != number])
+        except RecipeError:
+            continue  # without it there is no grid
+        if [cell.recipe for cell in others] == [cell.recipe for cell in cells]:
+            where = "set" if number < of_file else "--set"
+            expected = f"a change that some cell keeps; `{path}` is what the axes vary"
+            yield Fault(where, "changes what the axes set anew in every cell", expected, f"{path}={show(wanted)}")
 
 
-def _base(file: GridFile, path: Path, overrides: list[Override]) -> tuple[dict[str, Any], Recipe]:
+def _at(values: Any, path: str) -> Any:
+    """What nested sections hold at a dotted path; the path itself where they end before."""
+    for key in path.split("."):
+        if not isinstance(values, Mapping) or key not in values:
+            return path
+        values = values[key]
+    return values
+
+
+def _base(file: GridFile, path: Path, changes: list[Override]) -> tuple[dict[str, Any], Recipe]:
     """The base's values with its changes, and the recipe that they are."""
     beside = path.parent / file.base if isinstance(file.base, str) else None
     source = str(beside) if beside else f"{path}, base"
     values = copy_values(read_values(beside) if beside else file.base)
-    changes: list[Override] = [*file.set.items(), *overrides]
     recipe = make_recipe(values, changes, source=source)
     apply_overrides(values, changes, root=Recipe)
     return values, recipe

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,12 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
             below = f"{path}.{key}" if path else key
             yield from _differences(old.get(key, _ABSENT), new.get(key, _ABSENT), below)
     elif old != new:
-        yield f"{path}: {_word(old)} -> {_word(new)}"
+        if isinstance(old, list) and isinstance(new, list) and _word(old) == _word(new):
+            # Shortened, they read alike: what differs is then told entry by entry.
+            for index, (one, other) in enumerate(zip_longest(old, new, fillvalue=_ABSENT)):
+                yield from _differences(one, other, f"{path}[{index}]")
+        else:
+            yield f"{path}: {_word(old)} -> {_word(new)}"
 
 
 _ABSENT = "absent"

@@ -3,10 +3,11 @@
 Synopsis:
 
     with CellProcess() as run:
-        reason = run(recipe, workdir)          # None, or why the cell failed
+        reason = run(recipe, workdir)          # None, or why the cell failed; raises `ProcessEnded` where it was killed
 
 TensorFlow takes seconds to start, so a process runs several cells; it keeps tens of MiB of each, whatever is cleared,
-so it does not run many. What kills it, such as a lack of memory, fails one cell and leaves the grid alive. It never
+so it does not run many, and none after one that failed, as some errors of a GPU stay until the process ends. What kills
+it, such as a lack of memory, fails one cell and leaves the grid alive. It never
 outlives the process that started it: two would write into one folder. TensorFlow is imported by the functions that need
 it, so that the child can close its error stream first.
 """
@@ -57,8 +58,29 @@ def run_cell(recipe: config.Recipe, workdir: Workdir) -> None:
 
 
 def words_of(error: BaseException) -> str:
-    """What is kept of an error: a refusal's sentence, and the whole traceback of anything else."""
-    return str(error) if isinstance(error, InvalidInput) else "".join(traceback.format_exception(error))
+    """What is kept of an error: a refusal's sentence, and the whole traceback of anything else.
+
+    The last line always says what it was: where a message has several lines, its type and the first of them again.
+    """
+    if isinstance(error, (InvalidInput, ProcessEnded)):
+        return str(error)
+    text = "".join(traceback.format_exception(error)).strip()
+    message = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    last = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return text if text.endswith(last) else f"{text}\n{last}"
+
+
+class ProcessEnded(RuntimeError):
+    """The process that ran a cell ended before it could say how the cell went; its stages can be gone on with.
+
+    Args:
+        code: Its exit code, negative for a signal.
+    """
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(
+            f"The process that ran the cell has ended, code {code}; -9 is a kill, often for lack of memory."
+        )
 
 
 class CellProcess:
@@ -80,15 +102,21 @@ class CellProcess:
         self.close()
 
     def __call__(self, recipe: config.Recipe, workdir: Workdir) -> str | None:
-        """Runs a cell; gives None, or the text that says why it failed."""
+        """Runs a cell; gives None, or the text that says why it failed.
+
+        Raises:
+            ProcessEnded: if the child was killed, or ended by itself.
+        """
         if self._process is None or self._served >= self.cells_each:
             self._start()
         self._served += 1
         try:
-            return self._ask((config.dump_recipe(recipe), str(workdir.root)))
+            words = self._ask((config.dump_recipe(recipe), str(workdir.root)))
         except (EOFError, OSError):
-            code = self._ended()
-            return f"The process that ran the cell has ended, code {code}; -9 is a kill, often for lack of memory."
+            raise ProcessEnded(self._ended()) from None
+        if words is not None:
+            self.close()
+        return words
 
     def close(self) -> None:
         """Ends the child, whatever it is doing."""

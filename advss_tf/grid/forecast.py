@@ -2,10 +2,12 @@
 
 Synopsis:
 
-    seconds = seconds_left(recipes_and_workdirs, stages_of=lambda recipe: runner.planned(recipe))
+    left = seconds_left(due, evidence=all_runs, stages_of=lambda recipe: runner.planned(recipe))
+    left.seconds, left.whole                    # 420.0, False: at least that
 
 Each stage is judged by finished ones of its kind: the same settings at another seed, or else any of its name. Each
-pretraining counts once, however many runs share it.
+pretraining counts once, however many runs share it. A stage that was interrupted and gone on with is no evidence: what
+the kill cost of an epoch is in no file, so that its seconds are a lower bound.
 """
 
 from __future__ import annotations
@@ -14,37 +16,85 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from advss_tf import config
 from advss_tf.grid.sharing import SHARED_FROM, pretraining_key
+from advss_tf.training.callbacks import read_history
 from advss_tf.workdir import Workdir
 
 _Kind = tuple[str, str]
+_Run = tuple[config.Recipe, Workdir]
+# Seconds are rounded, those of a stage to tenths.
+_ROUNDING = 0.2
+
+
+class Left(NamedTuple):
+    """How long is left.
+
+    Attributes:
+        seconds: What the unfinished stages will take, as far as that is known.
+        whole: Whether it is known of each of them.
+    """
+
+    seconds: float
+    whole: bool
 
 
 def seconds_left(
-    runs: Iterable[tuple[config.Recipe, Workdir]], *, stages_of: Callable[[config.Recipe], Sequence[str]]
-) -> float:
-    """Seconds that the unfinished stages of the runs will take; NaN where nothing is known of one of them.
+    due: Iterable[_Run], *, evidence: Iterable[_Run] | None = None, stages_of: Callable[[config.Recipe], Sequence[str]]
+) -> Left:
+    """What the unfinished stages of runs will take.
 
     Args:
-        runs: Every run, finished or not, with its folder.
+        due: The runs that are to be finished, with their folders.
+        evidence: Every run whose finished stages say how long one takes, those that are due among them; by default
+            these alone.
         stages_of: The stages that a recipe has.
     """
-    spent: dict[_Kind, list[float]] = defaultdict(list)
-    due: dict[str, _Kind] = {}
-    made: set[str | None] = set()
-    for number, (recipe, workdir) in enumerate(runs):
+    due = list(due)
+    spent, made = _evidence(due if evidence is None else evidence, stages_of)
+    waiting: dict[str, _Kind] = {}
+    for number, (recipe, workdir) in enumerate(due):
         for stage in stages_of(recipe):
-            kind, done = _kind(stage, recipe), workdir.finished(stage)
-            one = pretraining_key(recipe) if stage == "pretrain" else f"{stage} {number}"
+            one = _pretraining(stage, recipe) or f"{stage} {number}"
+            if workdir.finished(stage) is None and one not in made:
+                waiting[one] = _kind(stage, recipe)
+    known = [seconds for kind in waiting.values() if (seconds := _expected(kind, spent)) is not None]
+    return Left(math.fsum(known), len(known) == len(waiting))
+
+
+def stage_seconds(workdir: Workdir, stage: str) -> float | None:
+    """Seconds of a finished stage; None where it is not finished, or where it was gone on with after a kill."""
+    result = workdir.finished(stage) or {}
+    seconds = result.get("seconds")
+    if seconds is None or result.get("resumed"):
+        return None
+    # A stage that says nothing of it was gone on with if its epochs took longer than its last part.
+    epochs = math.fsum(line.get("seconds", 0.0) for line in read_history(workdir.stage(stage) / "history.jsonl"))
+    return None if epochs > seconds + _ROUNDING else float(seconds)
+
+
+def _evidence(
+    runs: Iterable[_Run], stages_of: Callable[[config.Recipe], Sequence[str]]
+) -> tuple[dict[_Kind, list[float]], set[str]]:
+    """What finished stages took, by their kind, and which pretrainings are made."""
+    spent: dict[_Kind, list[float]] = defaultdict(list)
+    made: set[str] = set()
+    for recipe, workdir in runs:
+        for stage in stages_of(recipe):
+            done = workdir.finished(stage)
             if done is None:
-                due[one or stage] = kind
                 continue
-            made.add(one)
-            if SHARED_FROM not in done and "seconds" in done:
-                spent[kind].append(done["seconds"])
-    return math.fsum(_expected(kind, spent) for one, kind in due.items() if one not in made)
+            made.update(filter(None, [_pretraining(stage, recipe)]))
+            seconds = stage_seconds(workdir, stage)
+            if SHARED_FROM not in done and seconds is not None:
+                spent[_kind(stage, recipe)].append(seconds)
+    return spent, made
+
+
+def _pretraining(stage: str, recipe: config.Recipe) -> str | None:
+    return pretraining_key(recipe) if stage == "pretrain" else None
 
 
 def _kind(stage: str, recipe: config.Recipe) -> _Kind:
@@ -58,6 +108,6 @@ def _kind(stage: str, recipe: config.Recipe) -> _Kind:
     return stage, json.dumps(values, sort_keys=True)
 
 
-def _expected(kind: _Kind, spent: dict[_Kind, list[float]]) -> float:
+def _expected(kind: _Kind, spent: dict[_Kind, list[float]]) -> float | None:
     seconds = spent.get(kind) or [each for (stage, _), several in spent.items() if stage == kind[0] for each in several]
-    return math.fsum(seconds) / len(seconds) if seconds else math.nan
+    return math.fsum(seconds) / len(seconds) if seconds else None

@@ -12,12 +12,12 @@ Synopsis:
       figures/ report/            the figures, and the page with every record
 
 Finished cells are not run again, one that was killed goes on from its checkpoint, and one that failed lets the others
-run. Cells that need the same pretraining share it. They run one after the other, see cell_process.py.
+run. Cells that need the same pretraining share it. They run one after the other, see cell_process.py. A cell whose
+folder holds the run of another recipe is refused, and what lies there is not taken for its result.
 """
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,15 +26,14 @@ from typing import Any
 
 from advss_tf import config
 from advss_tf.errors import InvalidInput
-from advss_tf.evaluation import Record
 from advss_tf.evaluation.report.grid_report import write_grid
-from advss_tf.evaluation.report.grid_table import Outcome, plain_table
-from advss_tf.grid.cell_process import CellProcess, stages_of, words_of
+from advss_tf.evaluation.report.grid_table import Outcome, ball_text, headline, judged_epsilon, plain_table
+from advss_tf.grid.cell_process import CellProcess, ProcessEnded, stages_of, words_of
 from advss_tf.grid.forecast import seconds_left
-from advss_tf.grid.sharing import SHARED_FROM, adopt, pretraining_key
+from advss_tf.grid.outcomes import error_file, finished, other_recipe, outcome_of, reason
+from advss_tf.grid.sharing import adopt, pretraining_key
 from advss_tf.screen import Screen
 from advss_tf.timing import duration
-from advss_tf.training.callbacks import read_history
 from advss_tf.training.strategy import in_cluster
 from advss_tf.workdir import Workdir, replacing
 
@@ -63,7 +62,8 @@ def run_grid(
         A script that calls this guards its main part with `if __name__ == "__main__"`, as cells run in child processes.
 
     Raises:
-        InvalidInput: if the folder holds another grid, another process runs it, or this is a worker of a cluster.
+        InvalidInput: if the folder holds another grid, another process runs it, this is a worker of a cluster, or the
+            system cannot lock a file for one process.
     """
     cells = grid.cells if cells is None else cells
     _refuse_clusters(cells)
@@ -86,39 +86,42 @@ class _Going:
         self.failed: dict[str, str] = {}
         self.known: dict[str, Outcome] = {}
         self.broken: dict[str, str] = {}
-        self.ran = False
+        self.foreign = {cell.name: other_recipe(cell, self._workdir(cell)) for cell in grid.cells}
 
     def take(self, number: int) -> None:
         """Brings one cell to its end, whatever that is."""
         cell, workdir = self.cells[number], self._workdir(self.cells[number])
+        foreign = self.foreign[cell.name]
+        if foreign is not None:
+            self.failed[cell.name] = foreign
+            return self._say(number, f"failed: {foreign}")
         if finished(cell, workdir):
-            return
-        self.ran, left = True, duration(self._seconds_left())
-        self._say(number, f"about {left} left" if left != "?" else "under way")
+            return error_file(workdir).unlink(missing_ok=True)
+        self._say(number, self._left())
         started = time.monotonic()
-        try:
-            self._share(cell, workdir)
-            words = self.run(cell.recipe, workdir)
-        except Exception as error:  # whatever it is, the other cells have nothing to do with it
-            words = words_of(error)
+        words = self._attempt(cell, workdir)
+        found = self._write(pictures=False)
         if words is None:
-            _error(workdir).unlink(missing_ok=True)
-            self._say(number, f"done in {duration(time.monotonic() - started)}{_headline(workdir)}")
+            took = duration(time.monotonic() - started)
+            (outcome,) = (each for each in found if each.name == cell.name)
+            numbers = headline(outcome, eps=judged_epsilon(found))
+            self._say(number, f"done in {took}{', ' if numbers else ''}{numbers}")
         else:
-            self._note(cell, workdir, words)
             self._say(number, f"failed: {self.failed[cell.name]}")
-        self._write(pictures=False)
 
     def show(self) -> None:
-        """Writes the figures and the page as well, if something is new, and shows the table."""
-        missing = not (self.root / "report" / "index.html").is_file()
+        """Writes the figures and the page as well, and shows the table.
+
+        They are always written: a call that was interrupted here, with every cell finished, has left older ones.
+        """
+        found = self._write(pictures=True)
         screen = self._screen(self.root / "grid.log")
-        found = self._write(pictures=True) if self.ran or missing else [self._outcome(cell) for cell in self.grid.cells]
         columns, rows = plain_table(found, self._axes())
-        screen.table(f"{self.grid.name}: mean ± 95 % t-interval over runs", columns, rows)
-        for name, reason in self.failed.items():
-            screen.say(f"{name} failed: {reason}")
-        done = sum(finished(cell, self._workdir(cell)) for cell in self.grid.cells)
+        ball = ball_text(found)
+        screen.table(f"{self.grid.name}: mean ± 95 % t-interval over runs{ball and f', in {ball}'}", columns, rows)
+        for name, words in self.failed.items():
+            screen.say(f"{name} failed: {words}")
+        done = sum(outcome.status == "finished" for outcome in found)
         screen.say(f"{done} of {len(self.grid.cells)} cells are finished. Table: {self.root / 'grid.md'}")
 
     def _workdir(self, cell: config.GridCell) -> Workdir:
@@ -132,9 +135,28 @@ class _Going:
         screen = self._screen(self.root / "grid.log")
         screen.say(f"[{number + 1}/{len(self.cells)}] {self.cells[number].name}: {what}")
 
-    def _seconds_left(self) -> float:
-        waiting = [(cell.recipe, self._workdir(cell)) for cell in self.cells if cell.name not in self.failed]
-        return seconds_left(waiting, stages_of=stages_of)
+    def _left(self) -> str:
+        """How long the chosen cells still take, judged by all of the grid."""
+        runs = {cell.name: (cell.recipe, self._workdir(cell)) for cell in self.grid.cells}
+        ours = [run for name, run in runs.items() if self.foreign[name] is None]
+        due = [runs[cell.name] for cell in self.cells if cell.name not in self.failed]
+        left = seconds_left(due, evidence=ours, stages_of=stages_of)
+        return f"{'about' if left.whole else 'at least'} {duration(left.seconds)} left" if left.seconds else "under way"
+
+    def _attempt(self, cell: config.GridCell, workdir: Workdir) -> str | None:
+        """Runs a cell; gives None, or notes and gives why it failed."""
+        broken = True
+        try:
+            self._share(cell, workdir)
+            words = self.run(cell.recipe, workdir)
+        except Exception as error:  # whatever it is, the other cells have nothing to do with it
+            # What was killed may go on from its checkpoint, so those that share its pretraining try.
+            words, broken = words_of(error), not isinstance(error, ProcessEnded)
+        if words is None:
+            error_file(workdir).unlink(missing_ok=True)
+        else:
+            self._note(cell, workdir, words, broken=broken)
+        return words
 
     def _share(self, cell: config.GridCell, workdir: Workdir) -> None:
         """Takes over the pretraining of another cell, if one has finished the same."""
@@ -149,15 +171,17 @@ class _Going:
             )
         for other in self.grid.cells:
             donor = self._workdir(other)
+            if self.foreign[other.name] is not None:
+                continue
             if other.name != cell.name and pretraining_key(other.recipe) == key and donor.finished("pretrain"):
                 return adopt(workdir, donor=donor)
 
-    def _note(self, cell: config.GridCell, workdir: Workdir, words: str) -> None:
-        with replacing(_error(workdir)) as file:
+    def _note(self, cell: config.GridCell, workdir: Workdir, words: str, *, broken: bool) -> None:
+        with replacing(error_file(workdir)) as file:
             file.write(f"{words.strip()}\n".encode())
-        self.failed[cell.name] = _reason(workdir) or "no reason given"
+        self.failed[cell.name] = reason(workdir) or "no reason given"
         key = pretraining_key(cell.recipe)
-        if key is not None and workdir.finished("pretrain") is None:
+        if broken and key is not None and workdir.finished("pretrain") is None:
             self.broken.setdefault(key, cell.name)
 
     def _write(self, *, pictures: bool) -> list[Outcome]:
@@ -167,15 +191,12 @@ class _Going:
 
     def _outcome(self, cell: config.GridCell) -> Outcome:
         """What a cell has come to so far; what is finished is read once."""
-        found = self.known.get(cell.name) or _outcome(cell, self._workdir(cell))
+        found = self.known.get(cell.name)
+        if found is None:
+            found = outcome_of(cell, self._workdir(cell), foreign=self.foreign[cell.name])
         if found.status == "finished":
             self.known[cell.name] = found
         return found
-
-
-def finished(cell: config.GridCell, workdir: Workdir) -> bool:
-    """Whether every stage of a cell has left its result."""
-    return all(workdir.finished(stage) is not None for stage in stages_of(cell.recipe))
 
 
 def _refuse_clusters(cells: Sequence[config.GridCell]) -> None:
@@ -191,6 +212,14 @@ def _refuse_clusters(cells: Sequence[config.GridCell]) -> None:
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """Holds the folder for this process, until the block or the process ends, however it ends."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # native Windows
+        raise InvalidInput(
+            "A grid's folder cannot be held for one process on this system.",
+            expected="a system with fcntl: Linux, macOS, Windows' Subsystem for Linux; cells run alone with --config",
+            received="no module fcntl",
+        ) from None
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as lock:
         try:
@@ -215,45 +244,3 @@ def _claim(root: Path, grid: config.Grid) -> None:
     if changes:
         expected, received = "the same grid, or a new --workdir", "; ".join(changes)
         raise InvalidInput(f"{root} holds another grid.", expected=expected, received=received)
-
-
-def _outcome(cell: config.GridCell, workdir: Workdir) -> Outcome:
-    """What a cell has come to so far."""
-    pretrained, finetuned = workdir.finished("pretrain"), workdir.finished("finetune")
-    evaluated = workdir.finished("evaluate") is not None
-    return Outcome(
-        name=cell.name,
-        place=cell.place,
-        group=cell.group,
-        record=Record.load(workdir.record) if evaluated else None,
-        history=tuple(read_history(workdir.stage("finetune") / "history.jsonl")) if finetuned else (),
-        pretrain_seconds=_seconds(workdir, "pretrain") if pretrained else None,
-        finetune_seconds=_seconds(workdir, "finetune") if finetuned else None,
-        shared_from=(pretrained or {}).get(SHARED_FROM),
-        error=_reason(workdir),
-    )
-
-
-def _seconds(workdir: Workdir, stage: str) -> float:
-    """Seconds of a stage. A stage that went on after a kill knows those of its last part, its history those of all."""
-    result = workdir.finished(stage) or {}
-    epochs = sum(line.get("seconds", 0.0) for line in read_history(workdir.stage(stage) / "history.jsonl"))
-    return max(float(result.get("seconds", 0.0)), epochs)
-
-
-def _headline(workdir: Workdir) -> str:
-    if not workdir.record.is_file():
-        return ""
-    record = Record.load(workdir.record)
-    return f", clean {100 * record.clean_acc:.1f} %, worst case {100 * record.robust_acc:.1f} %"
-
-
-def _error(workdir: Workdir) -> Path:
-    return workdir.root / "error.txt"
-
-
-def _reason(workdir: Workdir) -> str | None:
-    """The last line of a cell's error, which is where Python says what it was."""
-    path = _error(workdir)
-    lines = path.read_text().strip().splitlines() if path.is_file() else []
-    return lines[-1] if lines else None

@@ -29,7 +29,7 @@ def pretraining_key(recipe: config.Recipe) -> str | None:
     """Text that is equal for recipes whose pretraining ends with the same weights; None where there is none."""
     if recipe.pretrain is None:
         return None
-    values = recipe.model_dump(mode="json", include=set(_DECIDES))
+    values = config.settled(recipe).model_dump(mode="json", include=set(_DECIDES))
     values["data"] = {name: value for name, value in values["data"].items() if name not in _LABELS}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

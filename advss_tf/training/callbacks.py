@@ -137,8 +137,9 @@ class Best(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         value = float((logs or {})[self.monitor])
         best = self.best()
-        # `not >` instead of `<=`: the value of a run that has diverged may be NaN.
-        if best is not None and not value > (best[self.monitor] or -math.inf):
+        known = None if best is None else best[self.monitor]
+        # `not >` instead of `<=`: the value of a run that has diverged may be NaN, which is noted as null.
+        if best is not None and not value > (-math.inf if known is None else known):
             return
         with averaged(self.model):
             save_weights(self.model, self.weights)

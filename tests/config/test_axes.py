@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from advss_tf.config.axes import read_axes
+from advss_tf.config.axes import read_axes, word_of
 
 ATTACK = {"epsilon": 0.1, "num_steps": 3}
 
@@ -36,9 +36,9 @@ def test_a_section_names_its_values_and_says_what_each_changes():
 
 
 def test_seeds_with_names_repeat_too_and_seeds_with_other_changes_do_not():
-    (axis,), _ = read_axes({"run": {"first": {"seed": 3}, "second": {"seed": 4}}})
+    (axis,), _ = read_axes({"which": {"first": {"seed": 3}, "second": {"seed": 4}}})
     assert axis.repeats
-    (axis,), _ = read_axes({"run": {"first": {"seed": 3}, "second": {"seed": 4, "finetune.beta": 2}}})
+    (axis,), _ = read_axes({"which": {"first": {"seed": 3}, "second": {"seed": 4, "finetune.beta": 2}}})
     assert not axis.repeats
 
 
@@ -103,8 +103,21 @@ def test_f2_and_f4_train_under_attack_in_the_way_of_the_base(word, train):
         ({"finetune.bta": [1]}, "axes.finetune.bta: is no axis that is known"),
         ({"x": {"a": {"finetune.bta": 1}}}, "axes.x.a.finetune.bta: unknown key (did you mean 'beta'?)"),
         ({"x": {"a": 3}}, "axes.x.a: must be a section with changes"),
+        ({"status": {"a": {}}}, "axes.status: is the name of another column of the table"),
+        ({"Clean": {"a": {}}}, "axes.Clean: is the name of another column of the table"),
+        ({"pgd-20 at 0.1": {"a": {}}}, "axes.pgd-20 at 0.1: is the name of another column of the table"),
     ],
 )
 def test_what_is_no_axis_is_refused_in_words(written, words):
     _, faults = read_axes(written)
     assert any(str(fault).startswith(words) for fault in faults), [str(fault) for fault in faults]
+
+
+def test_values_that_are_cut_to_be_shown_keep_words_and_labels_of_their_own():
+    radii = [[0.1, 0.11, 0.12, 0.13, 0.14, 0.15, last] for last in (0.16, 0.17)]
+    (axis,), faults = read_axes({"evaluate.epsilons": radii})
+    assert faults == []
+    names, labels = ({getattr(value, which) for value in axis.values} for which in ("name", "label"))
+    assert len(names) == len(labels) == 2
+    assert all(name.startswith("[0.1,0.11,0.12,0.13,0.14,0.15,...]-") for name in names)
+    assert word_of([0.1, 0.2]) == "[0.1,0.2]"  # what is written out whole stays as it is

@@ -83,6 +83,37 @@ def test_names_that_would_be_the_same_folder_are_told_apart():
     assert names[0] == "a_b" and names[1].startswith("A_B-") and len({name.lower() for name in names}) == 2
 
 
+def test_methods_whose_labels_fold_to_one_name_are_groups_of_their_own():
+    found = cells({"beta": {"<0.1": {"finetune.beta": 1}, ">0.1": {"finetune.beta": 2}}, "seed": [0, 1, 2]})
+    groups = [cell.group for cell in found]
+    assert groups[0] == "0.1" and len(set(groups[:3])) == len(set(groups[3:])) == 1 and len(set(groups)) == 2
+    assert len({cell.recipe.name for cell in found}) == 2 and len({cell.name for cell in found}) == 6
+
+
+def test_groups_that_differ_in_capitals_or_points_have_recipes_of_their_own_name():
+    found = cells({"beta": {"a.b": {"finetune.beta": 1}, "A_b": {"finetune.beta": 2}, "other": {}}})
+    assert len({cell.recipe.name for cell in found}) == 3
+
+
+def test_cells_that_several_values_share_are_one_group_only_with_the_same_recipe():
+    values = {
+        "p": {"finetune.beta": 1},
+        "q": {"finetune.beta": 1},
+        "r": {"finetune.beta": 2},
+        "s": {"finetune.beta": 2},
+    }
+    found = cells({"beta": values, "seed": [0, 1]})
+    assert [cell.recipe.finetune.beta for cell in found] == [1, 1, 2, 2]
+    groups = [cell.group for cell in found]
+    assert groups[0] == groups[1] != groups[2] == groups[3]
+
+
+def test_cells_that_differ_in_an_idle_field_alone_are_one():
+    found = cells({"finetune.beta": [1, 6], "finetuning": ["F3", "F4"]})
+    assert [cell.name for cell in found] == ["F3", "beta1-F4", "beta6-F4"]
+    assert [cell.recipe.finetune.beta for cell in found] == [1, 1, 6]  # a recipe keeps what was written
+
+
 def test_no_cell_has_the_name_of_another_thing_in_the_grid_s_folder():
     found = cells({"what": {"report": {"finetune.beta": 1}, "Figures": {"finetune.beta": 2}, "grid": {}}})
     assert found[0].name.startswith("report-") and found[1].name.startswith("Figures-") and found[2].name == "grid"

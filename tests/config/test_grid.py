@@ -129,6 +129,63 @@ def test_a_base_that_is_missing_or_wrong_is_named(write):
         load_grid(write(), ["finetune.epoch=3"])
 
 
-def test_a_change_that_an_axis_overrules_in_every_cell_is_refused(write):
-    with pytest.raises(GridError, match="changes what the axis 'seed' varies"):
-        load_grid(write(), ["seed=5"])
+LOST = "changes what the axes set anew in every cell"
+TASKS = "axes: {task: {a: {pretrain.task: {kind: rotation}}, b: {pretrain.task: {kind: jigsaw}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("axes", "change"),
+    [
+        (AXES, "seed=5"),
+        (AXES.replace("F3, F4", "F1, F2"), "finetune.train=linear"),
+        (AXES.replace("F3, F4", "F1, F3"), "finetune.how=trades"),
+        (AXES.replace("P1, P3", "P1"), "pretrain.epochs=9"),
+        (TASKS, "pretrain.task.clean_weight=0.3"),
+        (TASKS, "pretrain.task={kind: rotation, clean_weight: 0.3}"),
+        ("axes: {finetune.attack.epsilon: [0.2, 0.3]}\n", "finetune.attack={epsilon: 0.4}"),
+    ],
+)
+def test_a_change_that_the_axes_overrule_in_every_cell_is_refused(write, axes, change):
+    with pytest.raises(GridError, match=f"--set: {LOST}"):
+        load_grid(write(f"name: grid\nbase: base.yaml\n{axes}"), [change])
+    path, _, value = change.partition("=")
+    with pytest.raises(GridError, match=f"  set: {LOST}"):
+        load_grid(write(f"name: grid\nbase: base.yaml\nset:\n  {path}: {value}\n{axes}"))
+
+
+@pytest.mark.parametrize(
+    ("axes", "change"),
+    [
+        (AXES, "finetune.train=full"),  # F3 and F4 say so too
+        (AXES.replace("F3, F4", "F1, F3"), "finetune.attack.epsilon=0.3"),  # they measure with it
+        (AXES.replace("P1, P3", "P1, P2"), "pretrain.epochs=9"),
+        ("axes: {finetune.attack.epsilon: [0.2, 0.3]}\n", "finetune.attack={epsilon: 0.2, num_steps: 4}"),
+        ("axes: {finetune.attack.epsilon: [0.2, 0.3]}\n", "finetune.attack={epsilon: 0.4, num_steps: 4}"),
+        (TASKS, "pretrain.task.clean_weight=0.5"),
+    ],
+)
+def test_a_change_that_some_cell_keeps_or_heeds_is_taken(write, axes, change):
+    assert load_grid(write(f"name: grid\nbase: base.yaml\n{axes}"), [change]).cells
+
+
+def test_a_change_that_a_later_one_replaces_is_none(write):
+    text = f"name: grid\nbase: base.yaml\nset: {{finetune.epochs: 5}}\n{AXES}"
+    assert {cell.recipe.finetune.epochs for cell in load_grid(write(text), ["finetune.epochs=3"]).cells} == {3}
+
+
+def test_lists_that_differ_beyond_what_a_message_shows_are_different_grids(write):
+    def seeds(last, name):
+        return load_grid(write(f"name: grid\nbase: base.yaml\naxes: {{seed: {list(range(last + 1))}}}\n", name))
+
+    old, more = seeds(6, "six.yaml"), seeds(8, "eight.yaml")
+    assert grid_difference(old, more) == ["axes.seed[7]: absent -> 7", "axes.seed[8]: absent -> 8"]
+    assert grid_difference(old, seeds(6, "again.yaml")) == []
+
+
+def test_a_long_value_of_an_axis_is_chosen_and_skipped_as_it_is_written(write):
+    radii = [[0.1, 0.11, 0.12, 0.13, 0.14, 0.15, last] for last in (0.16, 0.17)]
+    text = f"name: grid\nbase: base.yaml\naxes: {{evaluate.epsilons: {radii}}}\n"
+    grid = load_grid(write(text))
+    assert [list(cell.recipe.evaluate.epsilons) for cell in grid.cells] == radii
+    (left,) = load_grid(write(f"{text}skip: [{{evaluate.epsilons: [{radii[0]}]}}]\n")).cells
+    assert left.name == grid.cells[1].name

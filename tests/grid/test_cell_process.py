@@ -14,7 +14,7 @@ import pytest
 from advss_tf.config import make_recipe
 from advss_tf.errors import InvalidInput
 from advss_tf.grid import cell_process
-from advss_tf.grid.cell_process import CellProcess, stages_of, words_of
+from advss_tf.grid.cell_process import CellProcess, ProcessEnded, stages_of, words_of
 from advss_tf.workdir import Workdir
 
 SGD = {"kind": "sgd", "learning_rate": 0.1}
@@ -85,6 +85,23 @@ def test_a_refusal_is_kept_as_its_sentence_and_anything_else_with_its_traceback(
     assert words_of(KeyError("x")).splitlines()[-1] == "KeyError: 'x'"
 
 
+@pytest.mark.parametrize(
+    ("message", "last"),
+    [
+        ("out of memory\n\nSee the log.", "out of memory"),
+        ("\n  first\nsecond", "first"),
+        ("one\nRuntimeError: one", "one"),
+    ],
+)
+def test_a_message_of_several_lines_ends_with_its_type_and_its_first_line(message, last):
+    words = words_of(RuntimeError(message))
+    assert words.splitlines()[-1] == f"RuntimeError: {last}" and message.splitlines()[-1] in words
+
+
+def test_an_error_without_a_message_ends_with_its_type():
+    assert words_of(ValueError()).splitlines()[-1] == "ValueError"
+
+
 def test_one_child_runs_several_cells_and_is_then_replaced(children, tmp_path):
     made, answers = children
     answers += [None] * 5
@@ -100,12 +117,23 @@ def test_why_a_cell_failed_is_what_the_child_says(children, tmp_path):
         assert run(RECIPE, Workdir(tmp_path)) == "InvalidInput: no such data"
 
 
+def test_after_a_cell_that_failed_the_next_has_a_fresh_child(children, tmp_path):
+    made, answers = children
+    answers += [None, "RuntimeError: the device is lost", None]
+    with CellProcess() as run:
+        assert [run(RECIPE, Workdir(tmp_path)) for _ in range(2)] == [None, "RuntimeError: the device is lost"]
+        assert len(made) == 1 and made[0].killed
+        assert run(RECIPE, Workdir(tmp_path)) is None
+    assert len(made) == 2
+
+
 def test_a_child_that_is_killed_fails_its_cell_and_the_next_cell_has_a_fresh_one(children, tmp_path):
     made, answers = children
     answers += [EOFError(), None]
     with CellProcess() as run:
         made_before = len(made)
-        assert "has ended" in run(RECIPE, Workdir(tmp_path))
+        with pytest.raises(ProcessEnded, match=r"has ended, code -?[0-9None]+; -9 is a kill"):
+            run(RECIPE, Workdir(tmp_path))
         assert run(RECIPE, Workdir(tmp_path)) is None
     assert len(made) == made_before + 2
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from advss_tf.config import make_recipe
-from advss_tf.grid.forecast import seconds_left
+from advss_tf.grid.forecast import seconds_left, stage_seconds
 from advss_tf.workdir import Workdir, write_json
 
 SGD = {"kind": "sgd", "learning_rate": 0.1}
@@ -39,8 +37,14 @@ def run(tmp_path):
     return making
 
 
+def stages_of(recipe):
+    return [stage for stage in STAGES if getattr(recipe, stage) is not None]
+
+
 def left(*runs):
-    return seconds_left(runs, stages_of=lambda recipe: [s for s in STAGES if getattr(recipe, s) is not None])
+    found = seconds_left(runs, stages_of=stages_of)
+    assert found.whole
+    return found.seconds
 
 
 def test_nothing_is_left_where_all_is_finished(run):
@@ -77,4 +81,33 @@ def test_a_classifier_takes_as_long_wherever_it_starts_from(run):
 
 
 def test_before_anything_is_finished_nothing_is_known(run):
-    assert math.isnan(left(run("a")))
+    assert seconds_left([run("a")], stages_of=stages_of) == (0.0, False)
+
+
+def test_what_is_known_of_some_stages_is_the_least_that_is_left(run):
+    runs = [run("a", pretrain=2.0), run("b", "seed=1")]
+    assert seconds_left(runs, stages_of=stages_of) == (2.0, False)
+
+
+def test_runs_that_are_not_due_tell_how_long_one_takes_and_what_is_made(run):
+    others = [run("a", pretrain=2.0, finetune=5.0), run("b", "seed=1")]
+    due = [run("c", "seed=2"), run("d", "finetune.train=partial")]
+    # One pretraining, that of c, and two finetunings: b is not due, and a has made what d starts from.
+    assert seconds_left(due, evidence=[*others, *due], stages_of=stages_of) == (2.0 + 5.0 + 5.0, True)
+
+
+def test_a_stage_that_was_gone_on_with_is_no_evidence(run):
+    recipe, workdir = run("a", finetune=5.0)
+    write_json(workdir.done("pretrain"), {"seconds": 1.0, "resumed": True})
+    assert stage_seconds(workdir, "pretrain") is None and stage_seconds(workdir, "finetune") == 5.0
+    found = seconds_left([(recipe, workdir), run("b", "seed=1", pretrain=4.0), run("c", "seed=2")], stages_of=stages_of)
+    assert found == (4.0 + 5.0 + 5.0, True)
+
+
+def test_epochs_that_took_longer_than_the_stage_were_partly_run_before_a_kill(run):
+    _, workdir = run("a", finetune=5.0)
+    history = workdir.stage("finetune") / "history.jsonl"
+    history.write_text('{"epoch": 1, "seconds": 2.0}\n{"epoch": 2, "seconds": 2.9}\n')
+    assert stage_seconds(workdir, "finetune") == 5.0
+    history.write_text('{"epoch": 1, "seconds": 3.0}\n{"epoch": 2, "seconds": 2.9}\n')
+    assert stage_seconds(workdir, "finetune") is None and stage_seconds(workdir, "pretrain") is None

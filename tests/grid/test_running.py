@@ -6,16 +6,18 @@ import csv
 import fcntl
 import io
 import json
+import shutil
+import sys
 
 import pytest
 from rich.console import Console
 
-from advss_tf.config import load_grid
+from advss_tf.config import dump_recipe, load_grid
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import Record, Result
 from advss_tf.grid import run_grid
 from advss_tf.grid import running as module
-from advss_tf.grid.cell_process import stages_of
+from advss_tf.grid.cell_process import ProcessEnded, stages_of
 from advss_tf.screen import Screen
 from advss_tf.workdir import Workdir, write_json
 
@@ -70,18 +72,20 @@ def record(name, *, clean=80, robust=50):
 class FakeCells:
     """Runs cells without training: stages leave their files, some fail, one is killed."""
 
-    def __init__(self, *, failing=(), killed=None):
-        self.failing, self.killed, self.stages = set(failing), killed, []
+    def __init__(self, *, failing=(), killed=None, ended=None):
+        self.failing, self.killed, self.ended, self.stages = set(failing), killed, ended, []
 
     def __call__(self, recipe, workdir):
         with module.replacing(workdir.recipe) as file:
-            file.write(b"x")
+            file.write(dump_recipe(recipe).encode())
         for stage in stages_of(recipe):
             if workdir.finished(stage) is not None:
                 continue
             self.stages.append((workdir.root.name, stage))
             if self.killed == (workdir.root.name, stage):
                 raise Killed
+            if self.ended == (workdir.root.name, stage):
+                raise ProcessEnded(-9)
             if (workdir.root.name, stage) in self.failing:
                 raise RuntimeError(f"{stage} is out of sorts")
             if stage == "evaluate":
@@ -138,14 +142,28 @@ def test_the_screen_says_which_cell_runs_and_how_long_is_left(go):
     assert "[1/8] P1-F3-seed0: under way" in said
     # One F4 is left of a kind that took 6 + 1 s, with a pretraining that is there.
     assert "[8/8] P3-F4-seed1: about 7 s left" in said
+    # Three P1 of 7 s, four P3 of 7 s, and two pretrainings that nothing is known of.
+    assert "[2/8] P1-F3-seed1: at least 49 s left" in said
+    assert "P1-F3-seed0: done in 1 s, clean 80.0 %, worst case 40.0 % in Linf 0.1" in said
+    assert "mean ± 95 % t-interval over runs, in Linf 0.1" in said
+
+
+def test_what_is_not_chosen_is_not_due_but_tells_how_long_a_cell_takes(small, go):
+    go(cells=small.only(["finetuning=F4", "seed=0"]))
+    _, _, said = go(cells=small.only(["finetuning=F4", "pretraining=P3"]))
+    # P3-F4-seed1 alone: a pretraining of 4 s, and 6 + 1 s as at seed 0.
+    assert "[2/2] P3-F4-seed1: about 11 s left" in said
 
 
 def test_the_second_call_runs_nothing_and_writes_the_same_table(go, tmp_path):
     go()
     before = (tmp_path / "run" / "grid.csv").read_text()
+    (tmp_path / "run" / "grid.csv").unlink()
+    shutil.rmtree(tmp_path / "run" / "figures")
     failed, fake, said = go()
     assert failed == 0 and fake.stages == [] and "8 of 8" in said
     assert (tmp_path / "run" / "grid.csv").read_text() == before
+    assert (tmp_path / "run" / "figures" / "clean-robust.svg").is_file()
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune", "evaluate"])
@@ -161,13 +179,17 @@ def test_a_killed_grid_goes_on_with_the_stage_that_was_cut(go, stage):
 
 
 def test_a_kill_while_pretraining_is_taken_over_leaves_none_or_all_of_it(go, tmp_path, monkeypatch):
-    def cut(workdir, *, donor):
+    def cut(source, target, **_):
+        (target / "encoder").mkdir()
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "adopt", cut)
+        patch.setattr(shutil, "copytree", cut)
         assert go()[0] is None
-    assert not (tmp_path / "run" / "P3-F4-seed0" / "pretrain").exists()
+    # Begun in a folder of another name, which is gone again: nothing says that the stage is finished.
+    assert (tmp_path / "run" / "P3-F4-seed0").is_dir() and not list(
+        (tmp_path / "run" / "P3-F4-seed0").glob("pretrain*")
+    )
     failed, fake, _ = go()
     assert failed == 0 and not [cell for cell, stage in fake.stages if stage == "pretrain"]
 
@@ -206,10 +228,46 @@ def test_the_table_has_means_over_seeds_and_what_was_taken(go, tmp_path):
     go()
     text = (tmp_path / "run" / "grid.md").read_text()
     # Seeds 0 and 1 give 40 and 41 %: mean 40.5, half width 12.706 · 0.7071 / √2 = 6.353.
-    assert "| P3 | F4 | 2 | 80.0 ± 0.0 % | **40.5 ± 6.4 %** | 1 ± 0.0 | 4 s | 6 s |" in text
-    assert "| P1 | F3 | 2 | 80.0 ± 0.0 % | **40.5 ± 6.4 %** | 1 ± 0.0 | – | 6 s |" in text
+    assert "| P3 | F4 | 2 | 80.0 ± 0.0 % | **40.5 ± 6.4 %** | 1 ± 0.0 | 4 ± 0 s | 6 ± 0 s |" in text
+    assert "| P1 | F3 | 2 | 80.0 ± 0.0 % | **40.5 ± 6.4 %** | – | – | 6 ± 0 s |" in text
     assert (tmp_path / "run" / "report" / "index.html").is_file()
     assert (tmp_path / "run" / "figures" / "clean-robust.svg").is_file()
+
+
+def test_a_folder_with_the_run_of_another_recipe_fails_and_lends_and_shows_nothing(go, tmp_path):
+    go()
+    path = tmp_path / "run" / "P3-F3-seed0" / "recipe.yaml"
+    path.write_text(path.read_text().replace("epochs: 1", "epochs: 7"))
+    shutil.rmtree(tmp_path / "run" / "P3-F4-seed0")
+    failed, fake, said = go()
+    assert failed == 1 and ("P3-F4-seed0", "pretrain") in fake.stages
+    assert "P3-F3-seed0 failed: " in said and "7 of 8 cells are finished" in said
+    assert "holds the run of another recipe: pretrain.epochs: 7 -> 1" in said
+    row = rows(tmp_path)["P3-F3-seed0"]
+    assert row["status"] == "failed" and row["clean"] == "" and "another recipe" in row["error"]
+
+
+def test_a_cell_that_finished_anyway_has_no_error_left(go, tmp_path):
+    go()
+    error = tmp_path / "run" / "P1-F4-seed0" / "error.txt"
+    error.write_text("RuntimeError: long ago\n")
+    failed, _, said = go()
+    assert failed == 0 and not error.exists() and "8 of 8" in said
+    assert rows(tmp_path)["P1-F4-seed0"]["status"] == "finished"
+
+
+def test_a_pretraining_that_was_killed_is_gone_on_with_by_those_that_share_it(go, tmp_path):
+    failed, fake, said = go(ended=("P3-F3-seed0", "pretrain"))
+    assert failed == 1 and "P3-F3-seed0 failed: The process that ran the cell has ended, code -9" in said
+    assert ("P3-F4-seed0", "pretrain") in fake.stages
+    assert rows(tmp_path)["P3-F4-seed0"]["status"] == "finished"
+
+
+def test_a_system_that_cannot_lock_a_file_is_refused_in_words(go, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(InvalidInput, match="cannot be held for one process on this system"):
+        go()
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_grid_in_the_folder_is_refused_with_the_difference(go, tmp_path):

@@ -53,6 +53,10 @@ def test_what_decides_the_weights_parts_it(override):
     assert key(override) != key()
 
 
+def test_what_pretraining_without_an_attack_does_not_heed_does_not_part_it():
+    assert key("pretrain.attack=null", "pretrain.task.clean_weight=0.25") == key("pretrain.attack=null")
+
+
 def test_without_pretraining_there_is_nothing_to_share():
     assert key("pretrain=null", "finetune.start=scratch") is None
 

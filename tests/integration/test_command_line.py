@@ -127,14 +127,14 @@ def test_further_records_are_of_what_the_recipe_asked_for(story):
 
 def test_corruptions_and_transfer_are_suites_and_flags(story, tmp_path):
     model, served = story[1] / "finetune/classifier.keras", story[1] / "export/classifier/1"
-    flags = ("--data", "digits", "--limit", 20, "--epsilons", "0.1")
+    flags = ("--data", "digits", "--limit", 20)
     first, second, third = (tmp_path / name for name in ("record.a.json", "record.b.json", "record.c.json"))
     run = (evaluating, model, *flags)
     assert command(*run, "--suite", "corruptions", "--out", first) == 0
     assert command(*run, "--suite", "corruptions", "--baseline", first, "--out", second) == 0
     assert load_record(second).mce == pytest.approx(1.0) and load_record(first).mce is None
     attacked = tmp_path / "attacked"
-    assert command(*run, "--source", served, "--save_attacked", attacked, "--out", third) == 0
+    assert command(*run, "--epsilons", "0.1", "--source", served, "--save_attacked", attacked, "--out", third) == 0
     assert load_record(third).source and (attacked / "batch-000000.npz").is_file()
 
 
@@ -213,6 +213,10 @@ def test_a_model_that_cannot_be_read_is_refused(tmp_path, capsys):
         (("--suite", "quick", "--published"), "`--published` means nothing to this suite"),
         (("--suite", "corruptions", "--source", "other.keras"), "`--source` means nothing to this suite"),
         (("--suite", "unforeseen", "--baseline", "r.json"), "Expected: --suite=corruptions, or no --baseline"),
+        (("--suite", "corruptions", "--epsilons", "8/255"), "`--epsilons` means nothing to this suite"),
+        (("--suite", "unforeseen", "--norm", "linf"), "`--norm` means nothing to this suite"),
+        (("--suite", "corruptions", "--num_restarts", "1"), "`--num_restarts` means nothing to this suite"),
+        (("--suite", "standard", "--autoattack", "rand"), "Expected: --suite=full, or no --autoattack"),
     ],
 )
 def test_flags_that_a_suite_does_not_heed_are_refused_before_the_model_is_read(flags, words, tmp_path, capsys):

@@ -117,6 +117,14 @@ def test_best_keeps_the_earlier_epoch_at_a_tie_and_survives_nan(tmp_path):
     assert json.loads((tmp_path / "best.json").read_text())["epoch"] == 3
 
 
+def test_best_keeps_the_earlier_epoch_at_a_tie_of_zeros(tmp_path):
+    best = Best(tmp_path, "val_robust_accuracy")
+    best.set_model(make_model())
+    for epoch, value in enumerate([0.0, 0.0, 0.0]):
+        best.on_epoch_end(epoch, {"val_robust_accuracy": value})
+    assert best.best() == {"epoch": 1, "val_robust_accuracy": 0.0}
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     model = make_model()
     checkpoint = Checkpoint(tmp_path, steps_per_epoch=5)

@@ -35,12 +35,12 @@ from advss_tf.evaluation.report.figures import (
     mark_training,
     percent_axis,
 )
-from advss_tf.evaluation.report.grid_table import Outcome, grouped, judged_epsilon
+from advss_tf.evaluation.report.grid_table import Outcome, grouped, judged_epsilon, measured
 from advss_tf.evaluation.report.svg import MUTED, SERIES, SETTINGS, panel, svg_text
 
 # More curves than this are drawn in several panels.
 _MOST_CURVES = 8
-_LARGEST_AREA = 170.0
+_LARGEST_AREA, _SMALLEST_AREA = 170.0, 8.0
 _SPLITS = "finetuning"
 
 
@@ -58,24 +58,25 @@ Points = Mapping[float, Sequence[float]]
 def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) -> str | None:
     """A marker for each group at its mean clean and robust accuracy; its area is the mean number of epochs to the best.
 
+    Where no run of a group was picked by its robust accuracy, or none has reached any, the marker is a small one.
+
     Colours tell the values of the first axis apart, shapes those of the last; what lies between is written beside.
     """
-    groups = [[each for each in same if each.record] for same in grouped(outcomes).values()]
+    groups = [[each for each in same if measured([each])] for same in grouped(outcomes).values()]
     groups = [same for same in groups if same]
     if not groups:
         return None
-    eps = judged_epsilon([each.record for same in groups for each in same if each.record])
+    eps = judged_epsilon(outcomes)
     epochs = [_average([float(each.best_epoch) for each in same if each.best_epoch]) for same in groups]
-    most = max(epochs) or 1.0
     colours, shapes = _numbered(groups, axes[:1]), _numbered(groups, axes[-1:])
     with mpl.rc_context(SETTINGS):
         figure, plot = panel(height=4.6 + 0.2 * (len(colours) + len(shapes)) / 2)
         for same, epoch in zip(groups, epochs, strict=True):
-            records = [each.record for each in same if each.record]
+            records = measured(same)
             clean = _average([record.clean_acc for record in records])
             robust = _average([record.result(WORST, eps=eps).accuracy for record in records])
             look = _look(same[0], axes, colours, shapes)
-            plot.scatter([clean], [robust], s=_area(epoch, most), alpha=0.75, linewidths=0, **look)
+            plot.scatter([clean], [robust], s=_area(epoch, max(epochs)), alpha=0.75, linewidths=0, **look)
             between = " ".join(filter(None, (same[0].place.get(axis) for axis in axes[1:-1])))
             plot.annotate(
                 legend_text(between, longest=18), (clean, robust), xytext=(5, 4), textcoords="offset points",
@@ -87,7 +88,7 @@ def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) ->
         plot.xaxis.set_major_locator(MaxNLocator(nbins=6))
         plot.margins(0.12)
         plot.grid(axis="x")
-        _key(plot, axes, colours, shapes, most)
+        _key(plot, axes, colours, shapes, epochs)
         return svg_text(figure)
 
 
@@ -152,6 +153,8 @@ def _drawn(
 
 
 def _by_epoch(outcome: Outcome) -> dict[float, float]:
+    if not measured([outcome]):
+        return {}
     lines = [line for line in outcome.history if is_number(line.get("val_robust_accuracy"))]
     return {float(line["epoch"]): line["val_robust_accuracy"] for line in lines}
 
@@ -163,7 +166,7 @@ def _dress_epochs(plot: Axes, outcomes: Sequence[Outcome]) -> None:
 
 
 def _by_epsilon(outcome: Outcome) -> dict[float, float]:
-    record = outcome.record
+    record = next(iter(measured([outcome])), None)
     if record is None or len(record.epsilons) < 2:
         return {}
     return {0.0: record.result(CLEAN).accuracy} | {
@@ -212,16 +215,22 @@ def _colour(value: str | None, colours: Mapping[Any, int]) -> str:
 
 def _area(epoch: float, most: float) -> float:
     """An area in proportion to the epochs; what has none is a point."""
-    return max(_LARGEST_AREA * epoch / most, 8.0)
+    return max(_LARGEST_AREA * epoch / most, _SMALLEST_AREA) if epoch else _SMALLEST_AREA
 
 
-def _key(plot: Axes, axes: Sequence[str], colours: Mapping[Any, int], shapes: Mapping[Any, int], most: float) -> None:
+def _key(
+    plot: Axes, axes: Sequence[str], colours: Mapping[Any, int], shapes: Mapping[Any, int], epochs: Sequence[float]
+) -> None:
     """What colours, shapes and areas mean."""
     handles = [_sample(legend_text(v or f"any {axes[0]}"), color=_colour(v, colours)) for v in colours if axes]
     if len(axes) > 1:
         looks = {value: MARKERS[number % len(MARKERS)] for value, number in shapes.items()}
         handles += [_sample(legend_text(v or f"any {axes[-1]}"), color=MUTED, marker=m) for v, m in looks.items()]
-    handles.append(_sample(f"best after {most:.3g} epochs", color=MUTED, markersize=_LARGEST_AREA**0.5, alpha=0.4))
+    faint: dict[str, Any] = {"color": MUTED, "alpha": 0.4}
+    if max(epochs):
+        handles.append(_sample(f"best after {max(epochs):.3g} epochs", markersize=_LARGEST_AREA**0.5, **faint))
+    if not min(epochs):
+        handles.append(_sample("no best: picked by accuracy, or 0", markersize=_SMALLEST_AREA**0.5, **faint))
     plot.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.2,
         handlelength=1.6, fontsize=9.5,

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from advss_tf.evaluation.report.document import Bullets, Figure, Figures, Paragraph
 from advss_tf.evaluation.report.grid_figures import accuracy_by_epsilon, clean_against_robust, robust_by_epoch
-from advss_tf.evaluation.report.grid_table import Outcome, ball_text, grid_table, run_rows, summaries
+from advss_tf.evaluation.report.grid_table import Outcome, ball_text, grid_table, measured, run_rows, summaries
 from advss_tf.evaluation.report.markdown import block_lines, escape_markdown
 from advss_tf.evaluation.report.writer import write_report
 from advss_tf.workdir import replacing, write_json
@@ -53,7 +53,7 @@ def write_grid(
             file.write(text.encode())
     if pictures:
         _write_figures(folder / "figures", files)
-        records = [outcome.record for outcome in outcomes if outcome.record]
+        records = measured(outcomes)
         if records:
             write_report(records, folder / "report", title=title, max_examples=0)
     return folder / "grid.md"
@@ -75,17 +75,22 @@ def _markdown(
 
 
 def _how_to_read(outcomes: Sequence[Outcome]) -> str:
+    ball = ball_text(outcomes)
     return (
-        f"Accuracies are of test images, under attack in the ball {ball_text(outcomes)}, means with their 95 % "
-        "t-interval where a group has several runs. Epochs to best: when finetuning reached its highest robust "
-        "accuracy on held-out images. Seconds are means; a pretraining that runs share counts whole for each."
+        f"Accuracies are of test images, under attack{f' in {ball}' if ball else ''}; means have their 95 % t-interval "
+        "where a group has several runs. Epochs to best: when finetuning reached its highest robust accuracy on "
+        "held-out images, where its model was picked by that and it is above 0. A pretraining that runs share counts "
+        "whole for each. Stages that were interrupted and gone on with are left out of the seconds: what was lost of "
+        "an epoch is not known, so that theirs would be lower bounds."
     )
 
 
 def _figures(outcomes: Sequence[Outcome], axes: Sequence[str]) -> Iterator[Figure]:
     scatter = clean_against_robust(outcomes, axes=axes)
     if scatter is not None:
-        caption = "Clean against robust accuracy; the area of a marker is the number of epochs to the best"
+        caption = (
+            "Clean against robust accuracy; the area of a marker is the number of epochs to the best, small if none"
+        )
         yield Figure(scatter, caption, "clean-robust.svg")
     drawings = (
         ("robust-epochs", "Robust accuracy on held-out images over the epochs of finetuning", robust_by_epoch),

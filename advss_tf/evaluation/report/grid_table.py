@@ -6,8 +6,9 @@ Synopsis:
     rows = run_rows(outcomes)                                                    # a row for each run, for CSV
     values = summaries(outcomes)                                                 # the means as plain values, for JSON
 
-A group holds the runs that differ in nothing but their seed. Accuracies are fractions in [0, 1]. Robust ones are those
-at the epsilon that the grid trains at, where every record has it, else at the headline of each record.
+A group holds the runs that differ in nothing but their seed. What counts in every mean are the runs that are finished.
+Accuracies are fractions in [0, 1]. Robust ones are those at the epsilon that the grid trains at, where every record has
+it, else at the headline of each record.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from advss_tf.evaluation.records.record import CLEAN, WORST, Record, Result, eps
 from advss_tf.evaluation.records.statistics import mean_interval
 from advss_tf.evaluation.report.figures import History, is_number
 from advss_tf.evaluation.report.tables import Cell, Table, attack_columns, attack_title
-from advss_tf.timing import duration
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,14 @@ class Outcome:
         group: What it shares with the runs that only repeat it.
         record: Its record under attack; None while there is none.
         history: A dict for each epoch of finetuning, as in `history.jsonl`.
-        pretrain_seconds: Seconds of the pretraining that it starts from; None where there is none.
-        finetune_seconds: Seconds of its finetuning.
+        pretrain_seconds: Seconds of the pretraining that it starts from; None where there is none, or where they are
+            not known whole.
+        finetune_seconds: Seconds of its finetuning; None as well.
         shared_from: Where the pretraining was done, if in another run's folder.
         error: Why it failed, in a line; None if it did not.
+        picked_by: The number on held-out images that its epoch was picked by, `robust_accuracy` or `accuracy`.
+        trained_eps: The epsilon, in the norm that is evaluated, that its recipe trains or measures with on the way;
+            known before it runs. None where the recipe has none.
     """
 
     name: str
@@ -49,21 +53,32 @@ class Outcome:
     finetune_seconds: float | None = None
     shared_from: str | None = None
     error: str | None = None
+    picked_by: str = "robust_accuracy"
+    trained_eps: float | None = None
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch, from 1, with the highest robust accuracy on held-out images, the earliest at a tie."""
-        return _best(self.history)[0]
+        """The epoch, from 1, with the highest robust accuracy on held-out images, the earliest at a tie.
+
+        None where the run was picked by another number, since its model is then that of another epoch, and where no
+        epoch has reached more than 0.
+        """
+        return _best(self.history)[0] if self.best_robust else None
 
     @property
     def best_robust(self) -> float | None:
-        """That accuracy, a fraction in [0, 1]."""
-        return _best(self.history)[1]
+        """That accuracy, a fraction in [0, 1]; None where the run was picked by another number."""
+        return _best(self.history)[1] if self.picked_by == "robust_accuracy" else None
 
     @property
     def status(self) -> str:
         """`finished`, `failed` or `not run`."""
         return "failed" if self.error else "finished" if self.record else "not run"
+
+
+def measured(outcomes: Sequence[Outcome]) -> list[Record]:
+    """The records of the runs that count: those that are finished."""
+    return [outcome.record for outcome in outcomes if outcome.record and outcome.status == "finished"]
 
 
 def grouped(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -84,9 +99,9 @@ def grid_table(outcomes: Sequence[Outcome], *, axes: Sequence[str]) -> Table:
     Returns:
         Means with their 95 % t-interval where a group has several runs, else the one value.
     """
-    records = [outcome.record for outcome in outcomes if outcome.record]
+    records = measured(outcomes)
     attacks = attack_columns(records)
-    eps = judged_epsilon(records)
+    eps = judged_epsilon(outcomes)
     several = len({_ball(record, eps) for record in records}) > 1
     judged = [*attacks, *([WORST] if len(attacks) > 1 or several else [])]
     rows = [
@@ -106,12 +121,15 @@ def plain_table(outcomes: Sequence[Outcome], axes: Sequence[str]) -> tuple[list[
     return list(table.columns), [[cell.text for cell in row] for group in table.groups for row in group]
 
 
-def judged_epsilon(records: Sequence[Record]) -> float | None:
-    """The one epsilon that the runs were trained at, if every record has it; None for that of each record.
+def judged_epsilon(outcomes: Sequence[Outcome]) -> float | None:
+    """The one epsilon that the runs are trained at, if every record has it; None for that of each record.
 
-    Runs of standard training know none, and are judged where the others are.
+    What recipes say of it is known from the start, so that it does not change while a grid runs. Records of standard
+    training know none, and are judged where the others are.
     """
-    trained = {record.training_eps for record in records if record.training_eps}
+    records = measured(outcomes)
+    said = [*(outcome.trained_eps for outcome in outcomes), *(record.training_eps for record in records)]
+    trained = {eps for eps in said if eps}
     if len(trained) != 1 or len({record.threat for record in records}) != 1:
         return None
     (eps,) = trained
@@ -121,10 +139,23 @@ def judged_epsilon(records: Sequence[Record]) -> float | None:
 
 
 def ball_text(outcomes: Sequence[Outcome]) -> str:
-    """The ball that runs are judged in, `Linf 0.1`, or that there are several."""
-    records = [outcome.record for outcome in outcomes if outcome.record]
-    balls = list(dict.fromkeys(_ball(record, judged_epsilon(records)) for record in records))
-    return balls[0] if len(balls) == 1 else "several balls"
+    """The ball that runs are judged in, `Linf 0.1`, or `several balls`; nothing before a run is finished."""
+    balls = list(dict.fromkeys(_ball(record, judged_epsilon(outcomes)) for record in measured(outcomes)))
+    return balls[0] if len(balls) == 1 else "several balls" if balls else ""
+
+
+def headline(outcome: Outcome, *, eps: float | None) -> str:
+    """A run in a few words, `clean 80.0 %, worst case 50.0 % in Linf 0.1`; nothing where it is not finished.
+
+    Args:
+        outcome: The run.
+        eps: The epsilon that the grid is judged at; None for the record's own.
+    """
+    words = ""
+    for record in measured([outcome]):
+        robust = record.result(WORST, eps=eps).accuracy
+        words = f"clean {100 * record.clean_acc:.1f} %, worst case {100 * robust:.1f} % in {_ball(record, eps)}"
+    return words
 
 
 def run_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -139,10 +170,11 @@ def summaries(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     found = []
     for group, same in grouped(outcomes).items():
         numbers: dict[str, list[float]] = {}
-        for row in map(_numbers, same):
+        counted = [each for each in same if each.status == "finished"]
+        for row in map(_numbers, counted):
             for key, value in row.items():
                 numbers.setdefault(key, []).extend([] if value is None else [value])
-        place = {"group": group, "place": dict(same[0].place), "runs": sum(each.record is not None for each in same)}
+        place = {"group": group, "place": dict(same[0].place), "runs": len(counted)}
         found.append({**place, "numbers": {key: _summary(values) for key, values in numbers.items() if values}})
     return found
 
@@ -159,20 +191,20 @@ def _ball(record: Record, eps: float | None) -> str:
 def _row(
     same: Sequence[Outcome], *, axes: Sequence[str], judged: Sequence[str], eps: float | None, several: bool
 ) -> Iterator[Cell]:
-    records = [outcome.record for outcome in same if outcome.record]
+    records, counted = measured(same), [outcome for outcome in same if outcome.status == "finished"]
     yield from (Cell(same[0].place.get(axis) or "–") for axis in axes)
     yield Cell(_runs(same))
     yield _percent([record.clean_acc for record in records])
     if several:
-        yield Cell(ball_text(same) if records else "–")
+        yield Cell(" or ".join(dict.fromkeys(_ball(record, eps) for record in records)) or "–")
     for attack in judged:
         found = [record for record in records if attack in (*record.attacks, WORST)]
         yield _percent([record.result(attack, eps=eps).accuracy for record in found], strong=attack == judged[-1])
-    epochs: list[float] = [outcome.best_epoch for outcome in same if outcome.best_epoch is not None]
+    epochs: list[float] = [outcome.best_epoch for outcome in counted if outcome.best_epoch is not None]
     yield Cell(_mean(epochs, lambda mean: f"{mean:.3g}"))
     for name in ("pretrain_seconds", "finetune_seconds"):
-        seconds = [getattr(outcome, name) for outcome in same if getattr(outcome, name) is not None]
-        yield Cell(duration(sum(seconds) / len(seconds)) if seconds else "–")
+        seconds = [getattr(outcome, name) for outcome in counted if getattr(outcome, name) is not None]
+        yield Cell(f"{text} s" if (text := _mean(seconds, lambda mean: f"{mean:.0f}", "0f")) != "–" else "–")
 
 
 def _runs(same: Sequence[Outcome]) -> str:
@@ -187,12 +219,12 @@ def _percent(values: Sequence[float], *, strong: bool = False) -> Cell:
     return Cell(text if text == "–" else f"{text} %", strong=strong)
 
 
-def _mean(values: Sequence[float], text: Callable[[float], str]) -> str:
-    """The mean with its interval; one value as it is."""
+def _mean(values: Sequence[float], text: Callable[[float], str], half_as: str = "1f") -> str:
+    """The mean with its interval, the half width with as many digits as `half_as` says; one value as it is."""
     if len(values) < 2:
         return text(values[0]) if values else "–"
     mean, half = mean_interval(values)
-    return f"{text(mean)} ± {half:.1f}"
+    return f"{text(mean)} ± {half:.{half_as}}"
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:

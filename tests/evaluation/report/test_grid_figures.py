@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -76,6 +77,19 @@ def test_a_marker_stands_at_the_means_and_its_area_is_in_proportion_to_the_epoch
     np.testing.assert_allclose(first.get_offsets(), [[0.65, 0.25]])
     np.testing.assert_allclose(second.get_offsets(), [[0.8, 0.5]])
     assert first.get_sizes()[0] == pytest.approx(4 * second.get_sizes()[0])
+
+
+def test_what_has_no_best_epoch_is_a_small_marker_and_the_legend_says_so(drawn):
+    picked = replace(run("rotation", "P3", "F3", best=3), picked_by="accuracy")
+    words = texts(clean_against_robust([run(None, "P1", "F4", best=1), picked], axes=AXES))
+    first, second = drawn[0].collections
+    assert second.get_sizes()[0] == 8.0 < first.get_sizes()[0]
+    assert {"best after 1 epochs", "no best: picked by accuracy, or 0"} <= set(words)
+    alone = texts(clean_against_robust([picked], axes=AXES))
+    assert "no best: picked by accuracy, or 0" in alone and not [
+        word for word in alone if word.startswith("best after")
+    ]
+    assert "no best: picked by accuracy, or 0" not in texts(clean_against_robust(OUTCOMES, axes=AXES))
 
 
 def test_the_scatter_says_what_colours_shapes_and_areas_are():

@@ -61,7 +61,7 @@ def test_the_page_says_what_the_table_holds_what_failed_and_shows_the_figures(fo
     text = (folder / "grid.md").read_text()
     assert text.startswith("# tiny\n") and "2 of 3 runs are finished" in text
     # 40 and 50 %: mean 45, half width 12.7062 · 7.0711 / √2 = 63.5.
-    assert "| P3 | F4 | 2 of 3, 1 failed | 80.0 ± 0.0 % | **45.0 ± 63.5 %** | 2 ± 0.0 | 8 s | 12 s |" in text
+    assert "| P3 | F4 | 2 of 3, 1 failed | 80.0 ± 0.0 % | **45.0 ± 63.5 %** | 2 ± 0.0 | 8 ± 0 s | 12 ± 0 s |" in text
     assert "P3-F4-seed2: ValueError: \\<b\\>\\|pipe\\|" in text
     for name in ("clean-robust", "robust-epochs-F4", "accuracy-epsilon-F4"):
         assert f'src="figures/{name}.svg"' in text
@@ -87,7 +87,10 @@ def test_without_pictures_the_table_is_written_alone(tmp_path):
 
 def test_before_the_first_run_there_is_an_empty_table_and_no_page(tmp_path):
     write_grid([run(0)], tmp_path, axes=AXES, title="tiny")
-    assert "0 of 1 runs are finished" in (tmp_path / "grid.md").read_text()
+    assert (
+        "0 of 1 runs are finished. Accuracies are of test images, under attack; means"
+        in (tmp_path / "grid.md").read_text()
+    )
     assert not (tmp_path / "report").exists()
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from advss_tf.config.axes import RESERVED
 from advss_tf.evaluation import Record, Result
 from advss_tf.evaluation.report.grid_table import (
     Outcome,
     ball_text,
     grid_table,
     grouped,
+    headline,
+    judged_epsilon,
+    measured,
     plain_table,
     run_rows,
     summaries,
@@ -66,7 +70,44 @@ def test_a_mean_over_seeds_has_its_t_interval_and_one_run_has_none():
     ]  # fmt: skip
     # 70, 71, 72: sd 1, standard error 0.5774, t(2) = 4.3027: half width 2.484. The robust ones lie twice as far apart.
     assert rows[0] == ["P1", "F4", "3", "71.0 ± 2.5 %", "42.0 ± 5.0 %", "2 ± 2.5", "–", "–"]
-    assert rows[1] == ["P3", "F4", "1", "80.0 %", "50.0 %", "2", "2 min", "–"]
+    assert rows[1] == ["P3", "F4", "1", "80.0 %", "50.0 %", "2", "61 s", "–"]
+
+
+def test_seconds_are_whole_and_have_their_interval():
+    outcomes = [run("P1-F4", seed, record=record(), finetune_seconds=60.0 + 2 * seed) for seed in range(3)]
+    # 60, 62, 64: sd 2, standard error 1.1547, t(2) = 4.3027: half width 4.97.
+    assert plain_table(outcomes, AXES)[1][0][-2:] == ["–", "62 ± 5 s"]
+
+
+def test_the_epoch_of_the_best_is_not_told_of_a_run_that_was_picked_by_another_number_or_reached_nothing():
+    picked = run("P1-F3", 0, record=record(), history=history(0.1, 0.3), picked_by="accuracy")
+    nothing = run("P3-F4", 0, record=record(), history=history(0.0, 0.0))
+    assert (picked.best_epoch, picked.best_robust) == (None, None)
+    assert (nothing.best_epoch, nothing.best_robust) == (None, 0.0)
+    assert [row[5] for row in plain_table([picked, nothing], AXES)[1]] == ["–", "–"]
+
+
+def test_a_run_that_failed_after_it_was_measured_counts_in_no_mean():
+    outcomes = [
+        run("P1-F4", 0, record=record(clean=80), finetune_seconds=6.0),
+        run("P1-F4", 1, record=record(clean=60), history=history(0.5), finetune_seconds=9.0, error="OSError: full"),
+    ]
+    assert plain_table(outcomes, AXES)[1] == [["P1", "F4", "1 of 2, 1 failed", "80.0 %", "50.0 %", "–", "–", "6 s"]]
+    (group,) = summaries(outcomes)
+    assert group["runs"] == 1 and group["numbers"]["clean"]["values"] == [0.8]
+    assert measured(outcomes) == [outcomes[0].record]
+
+
+def test_the_epsilon_of_the_recipes_judges_from_the_first_run_on():
+    radii = {"eps": 0.3, "epsilons": (0.1, 0.3)}
+    first = run("P1-F3", 0, record=record(**radii), trained_eps=0.1)
+    later = run("P1-F4", 0, trained_eps=0.1)
+    assert judged_epsilon([first, later]) == 0.1 and ball_text([first, later]) == "Linf 0.1"
+    assert headline(first, eps=0.1) == "clean 80.0 %, worst case 50.0 % in Linf 0.1"
+    assert headline(first, eps=None) == "clean 80.0 %, worst case 40.0 % in Linf 0.3"
+    assert headline(later, eps=0.1) == "" == ball_text([later])
+    several = [first, run("P1-F4", 0, trained_eps=0.2)]
+    assert judged_epsilon(several) is None
 
 
 def test_the_worst_case_has_a_column_where_it_is_not_the_one_attack():
@@ -122,6 +163,12 @@ def test_every_run_is_a_row_with_the_same_keys():
     assert rows[0]["pgd-20 at 0.3"] == 0.4 and rows[0]["clean"] == 0.8 and rows[0]["shared_from"] == "../b"
     assert [row["status"] for row in rows] == ["finished", "failed", "not run"]
     assert rows[1]["error"] == "E: x" and rows[1]["clean"] is None and rows[2]["pretraining"] == "P3"
+
+
+def test_no_axis_can_be_called_as_another_column_is():
+    (row,) = run_rows([run("P1-F4", 0, record=record())])
+    others = [key for key in row if key not in (*AXES, "seed") and " at " not in key]
+    assert set(others) <= RESERVED
 
 
 def test_summaries_hold_values_means_and_half_widths():
