@@ -49,6 +49,39 @@ def tiny_encoder():
     return keras.Model(images, features, name="tiny")
 
 
+@pytest.fixture
+def two_stages():
+    """A maker of small networks with two stages, (B, 8, 8, 3) -> (B, 96): `two_stages(norm)`, norm None for none."""
+    import keras
+
+    def make(norm=None):
+        x = images = keras.Input((8, 8, 3), name="images")
+        for stage, (width, strides) in enumerate(((4, 1), (6, 2)), start=1):
+            options = {"kernel_initializer": keras.initializers.HeNormal(seed=stage), "name": f"stage{stage}_conv"}
+            x = keras.layers.Conv2D(width, 3, strides, padding="same", **options)(x)
+            x = x if norm is None else norm(name=f"stage{stage}_norm")(x)
+            x = keras.layers.ReLU(name=f"stage{stage}_relu")(x)
+        return keras.Model(images, keras.layers.Flatten(name="features", dtype="float32")(x), name="small")
+
+    return make
+
+
+@pytest.fixture
+def scattered_branches():
+    """A maker of residual networks of 8 x 8 images, whose two batch-norm branches say different things."""
+    from advss_tf.encoders import resnet20
+
+    def make():
+        encoder = resnet20((8, 8, 3), width=2, branches=("clean", "adversarial"))
+        rng = np.random.default_rng(0)
+        for variable in encoder.non_trainable_variables:
+            if "moving_mean" in variable.path:
+                variable.assign(rng.normal(size=variable.shape))
+        return encoder
+
+    return make
+
+
 CIFAR10_C_TYPES = {"fog": "fog", "glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
 
 

@@ -89,8 +89,7 @@ class ProjectedGradientDescent(Attack):
     def run(self, climb: Climb, inputs: Images, seed: tf.Tensor, *, epsilon: Any = None) -> AttackResult:
         """The same as a call, together with how strong the attack was."""
         centers, radius = as_float32(inputs), self._radius(epsilon)
-        with keras.StatelessScope():  # a forward pass may not move running statistics or any other variable
-            points, climbed = self._restarts(climb, centers, radius, seed)
+        points, climbed = self._restarts(_moving_nothing(climb), centers, radius, seed)
         return self._result(points, climbed, centers, radius)
 
     def passes(self) -> tuple[int, int]:
@@ -179,6 +178,17 @@ class FastGradient(ProjectedGradientDescent):
 
     def __init__(self, threat: Threat, *, random_start: bool = False, batch_norm: str = "inference") -> None:
         super().__init__(threat, num_steps=1, random_start=random_start, batch_norm=batch_norm)
+
+
+def _moving_nothing(climb: Climb) -> Climb:
+    """The same closure, whose forward passes move no running statistics and no other variable."""
+
+    def climbing(points: Images) -> tf.Tensor:
+        # A scope for each pass: what one keeps of a pass inside a loop cannot be read outside, or in another loop.
+        with keras.StatelessScope():
+            return climb(points)
+
+    return climbing
 
 
 def _values_and_gradients(climb: Climb, points: Images) -> tuple[tf.Tensor, Images]:

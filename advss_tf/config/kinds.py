@@ -1,4 +1,4 @@
-"""The sections of a recipe that come in several kinds: data, encoder, learning-rate schedule, optimizer, pretext task.
+"""The sections of a recipe that come in several kinds: data, encoder, learning-rate schedule, optimizer.
 
 Synopsis:
 
@@ -6,7 +6,8 @@ Synopsis:
       kind: wide_resnet         # says which class below is meant, and so which other keys are known
       depth: 34
 
-A new kind is a class with a `kind` of its own, and its name in the union that follows it.
+A new kind is a class with a `kind` of its own, and its name in the union that follows it. Pretext tasks, which come in
+kinds as well, are in tasks.py.
 """
 
 from __future__ import annotations

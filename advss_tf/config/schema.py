@@ -160,7 +160,11 @@ class Checkpoint(Part):
 class Recipe(Part):
     """A run: one YAML file. Saved with every default written, it is what a workdir was made from."""
 
-    rules: ClassVar[Rules] = (rules.stages_connect, task_rules.patches_fit)
+    rules: ClassVar[Rules] = (
+        rules.stages_connect,
+        task_rules.patches_fit,
+        task_rules.input_gradients_do_not_underflow,
+    )
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
         max_length=64,

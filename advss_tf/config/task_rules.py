@@ -42,6 +42,13 @@ def attack_weight_suits_mode(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
         yield Fault("attack_weight", f"weighs nothing in the attack of mode {mode}", expected, received)
 
 
+def attack_climbs_what_is_trained(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
+    """A head whose loss has no weight in training stays random, and the attack would climb noise."""
+    if not auxiliary.weight and auxiliary.attack_weight:
+        expected, received = "null or 0, or weight above 0", f"attack_weight={auxiliary.attack_weight:g}, weight=0"
+        yield Fault("attack_weight", "would climb the loss of a head that is never trained", expected, received)
+
+
 def stack_suits_mode(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
     """The copies of a stack are attacked together with the image."""
     if auxiliary.copies == "stack" and auxiliary.mode not in ("plain", "sum"):
@@ -50,6 +57,24 @@ def stack_suits_mode(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
     if auxiliary.copies == "stack" and auxiliary.task.kind == "selfie":
         received = "copies='stack', task.kind='selfie'"
         yield Fault("copies", "needs a task whose puzzles can be counted", "rotation, or copies: drawn", received)
+
+
+def stack_has_each_puzzle_once(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
+    """How puzzles are drawn would silently do nothing where none is drawn."""
+    task = auxiliary.task
+    if auxiliary.copies != "stack" or task.kind != "jigsaw":
+        return
+    share = task.identity_share if task.identity_share is not None else 0.1 * task.faithful
+    if share:
+        received = f"identity_share={share:g}, copies='stack'"
+        yield Fault(
+            "task.identity_share", "is drawn, and a stack has each puzzle once", "0, or copies: drawn", received
+        )
+    if not (task.balanced if task.balanced is not None else not task.faithful):
+        received = "balanced=false, copies='stack'"
+        yield Fault(
+            "task.balanced", "is of what is drawn, and a stack has each puzzle once", "true, or copies: drawn", received
+        )
 
 
 def task_is_weighed_once(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
@@ -81,6 +106,24 @@ def tasks_differ(task: tasks.EnsembleTask) -> Iterator[Fault]:
     found = [member.kind for member in task.tasks or ()]
     if len(set(found)) < len(found):
         yield Fault("tasks", "have a kind twice", "tasks of different kinds", f"kinds={found}")
+
+
+def boundary_ends_a_trunk(task: tasks.EnsembleTask) -> Iterator[Fault]:
+    """Where all layers are shared there is no trunk, and the boundary would silently do nothing."""
+    if task.shared == "encoder" and task.boundary is not None:
+        expected, received = "null (Selfie has one of its own), or shared: trunk", f"boundary={task.boundary!r}"
+        yield Fault("boundary", "ends a trunk, and with shared: encoder there is none", expected, received)
+
+
+def input_gradients_do_not_underflow(recipe: schema.Recipe) -> Iterator[Fault]:
+    """The diversity looks at gradients by pixels, which no loss scale lifts: float16 underflows, bfloat16 does not."""
+    part = recipe.pretrain
+    if part is None or part.task.kind != "ensemble" or part.attack is None or not part.task.diversity_weight:
+        return
+    if recipe.precision == "mixed_float16":
+        expected = "float32 or mixed_bfloat16, or pretrain.task.diversity_weight: 0"
+        received = f"precision='mixed_float16', diversity_weight={part.task.diversity_weight:g}"
+        yield Fault("precision", "lets the gradients underflow that the diversity looks at", expected, received)
 
 
 def patches_fit(recipe: schema.Recipe) -> Iterator[Fault]:

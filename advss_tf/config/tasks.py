@@ -100,7 +100,7 @@ Member = Annotated[RotationTask | JigsawTask | SelfieTask, Field(discriminator="
 class EnsembleTask(Part):
     """Several tasks on one trunk, attacked together (Chen et al. 2020)."""
 
-    rules: ClassVar[Rules] = (task_rules.tasks_differ,)
+    rules: ClassVar[Rules] = (task_rules.tasks_differ, task_rules.boundary_ends_a_trunk)
     kind: Literal["ensemble"] = Field(description="Several tasks on one trunk, attacked together.")
     tasks: Annotated[tuple[Member, ...], Field(strict=False)] | None = Field(
         default=None, min_length=2, description="The tasks, each kind once; null: rotation, jigsaw and selfie."
@@ -124,7 +124,9 @@ class Auxiliary(Part):
 
     rules: ClassVar[Rules] = (
         task_rules.attack_weight_suits_mode,
+        task_rules.attack_climbs_what_is_trained,
         task_rules.stack_suits_mode,
+        task_rules.stack_has_each_puzzle_once,
         task_rules.task_is_weighed_once,
     )
     task: Member = Field(description="The puzzle that the encoder solves beside the classes.")

@@ -51,7 +51,7 @@ class RobustClassifier(RobustModel):
             stage but one.
         attack: The attack of training; required unless `how="standard"`, where there is none.
         eval_attack: The attack of `evaluate` and validation, which climbs the cross-entropy; by default the training
-            attack.
+            attack. None measures clean images alone.
         seed: The run's seed.
         name: The model's name.
 
@@ -125,7 +125,8 @@ class RobustClassifier(RobustModel):
 
     def probe(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
         del context
-        return cross_entropy(self.logits(inputs["images"], training=training), puzzle.targets)
+        stream = self.delivered_branch or "adversarial"
+        return cross_entropy(self.logits(inputs["images"], training=training, stream=stream), puzzle.targets)
 
     def descend(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
         return self._terms(
@@ -133,10 +134,12 @@ class RobustClassifier(RobustModel):
         )
 
     def measure(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle) -> dict[str, tf.Tensor]:
-        attacked = self.how != "standard" or self.eval_attack is not None
-        return self._terms(
-            inputs, puzzle, clean=True, attacked=attacked, training=False, stream=self.delivered_branch or "clean"
-        )
+        attacked, stream = self.eval_attack is not None, self.delivered_branch or "clean"
+        return self._terms(inputs, puzzle, clean=True, attacked=attacked, training=False, stream=stream)
+
+    def measured_loss(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
+        """That of training; where nothing is attacked, the clean cross-entropy, with which TRADES' KL is zero."""
+        return terms["clean_loss"] if self.eval_attack is None else self.total(terms)
 
     def get_config(self) -> dict[str, Any]:
         names = ("num_classes", "train", "how", "beta", "boundary")
@@ -150,17 +153,18 @@ class RobustClassifier(RobustModel):
         clean: bool,
         attacked: bool,
         training: bool,
-        stream: str = "clean",
+        stream: str | None = None,
     ) -> dict[str, tf.Tensor]:
+        """The terms through the branch `stream`, or clean and attacked images each through their own."""
         labels = puzzle.targets
         terms: dict[str, tf.Tensor] = {}
         if clean:
-            reference = self.logits(puzzle.inputs["images"], training=training, stream=stream)
+            reference = self.logits(puzzle.inputs["images"], training=training, stream=stream or "clean")
             terms |= {"clean_loss": cross_entropy(reference, labels), "accuracy": correct(reference, labels)}
         if attacked:
-            logits = self.logits(inputs["images"], training=training)
+            logits = self.logits(inputs["images"], training=training, stream=stream or "adversarial")
             terms |= {"adversarial_loss": cross_entropy(logits, labels), "robust_accuracy": correct(logits, labels)}
-        if self.how == "trades":
+        if self.how == "trades" and attacked:
             terms["kl"] = kl_divergence(reference, logits)
         return terms
 

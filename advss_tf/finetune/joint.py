@@ -197,6 +197,11 @@ class JointClassifier(RobustModel):
         asked = puzzle.targets.auxiliary
         return {**terms, **self._asked(asked.inputs["images"], asked, training=False)}
 
+    def measured_loss(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
+        """That of the classifier, and the weighted loss of the task."""
+        loss = self.supervised.measured_loss(terms)
+        return loss + self.weight * terms["auxiliary_loss"] if self.learns else loss
+
     def _attack(
         self, attack: ProjectedGradientDescent | None, climb: Any, puzzle: Puzzle, seed: tf.Tensor
     ) -> AttackResult:

@@ -48,6 +48,12 @@ def checked_options(*, mode: str, weight: float, attack_weight: float | None, co
             expected="mode='sum' (or 'plain', which has no copies), or copies='drawn'",
             received=f"copies='stack', mode={mode!r}",
         )
+    if not weight and attack_weight:
+        raise InvalidInput(
+            "The attack would climb the loss of a head that is never trained.",
+            expected="weight > 0, or attack_weight=None or 0",
+            received=f"weight={weight!r}, attack_weight={attack_weight!r}",
+        )
     climbed = float(weight if attack_weight is None else attack_weight) if mode in CLIMBING else None
     return {"mode": mode, "weight": float(weight), "attack_weight": climbed, "copies": copies}
 
@@ -56,8 +62,8 @@ def checked_auxiliary(auxiliary: Any, encoder: keras.Model, *, mode: str, copies
     """Refuses a pretext model that cannot stand beside a classifier on `encoder`.
 
     Raises:
-        InvalidInput: if it is no robust model, is on another encoder, has an attack, lacks a verb that the mode needs,
-            or if nothing that it reads is trained.
+        InvalidInput: if it is no robust model, is on another encoder, has an attack or an option that means nothing
+            here, lacks a verb that the mode needs, or if nothing that it reads is trained.
     """
     if not isinstance(auxiliary, RobustModel):
         _refuse("is not a pretext model", "such as Rotation(encoder)", f"a {type(auxiliary).__name__}")
@@ -70,12 +76,27 @@ def checked_auxiliary(auxiliary: Any, encoder: keras.Model, *, mode: str, copies
                 f"with {name}=None: the classifier's moves both",
                 f"{name}={getattr(auxiliary, name)!r}",
             )
+    _check_what_is_ignored(auxiliary, copies)
     lacking = [verb for verb in _verbs(mode, copies) if not hasattr(auxiliary, verb)]
     if lacking:
         _refuse(f"lacks what mode={mode!r}, copies={copies!r} needs", f"with {lacking}", type(auxiliary).__name__)
     network = auxiliary.network
     if mode != "plain" and network.variables and not network.trainable_variables:
         _refuse("would teach the encoder nothing", "that reads layers which are trained", "all of them frozen")
+
+
+def _check_what_is_ignored(auxiliary: Any, copies: str) -> None:
+    """Refuses options of the task that would silently do nothing."""
+    if getattr(auxiliary, "clean_weight", 0.5) != 0.5:
+        _refuse(
+            "has a `clean_weight`, which has no meaning beside the classes",
+            "with the default: `mode` says which images the task is learned on",
+            f"clean_weight={auxiliary.clean_weight:g}",
+        )
+    for name, stacked in (("identity_share", 0.0), ("balanced", True)) if copies == "stack" else ():
+        found = getattr(auxiliary, name, stacked)
+        if found != stacked:
+            _refuse("draws puzzles, and a stack has each once", f"with {name}={stacked}", f"{name}={found}")
 
 
 def _verbs(mode: str, copies: str) -> tuple[str, ...]:

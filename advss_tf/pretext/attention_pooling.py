@@ -124,7 +124,7 @@ class TransformerLayer(keras.layers.Layer):
         self.attention = keras.layers.MultiHeadAttention(self.num_heads, self.head_width, name="attention", dtype=dtype)
         self.attention.build(input_shape, input_shape)
         self._start_attention(width)
-        self.norms = [keras.layers.LayerNormalization(epsilon=1e-5, name=f"norm{n}", dtype=dtype) for n in (1, 2)]
+        self.norms = [LayerNorm(name=f"norm{n}", dtype=dtype) for n in (1, 2)]
         self.hidden = self._dense(self.hidden_width, "hidden")
         self.outputs = self._dense(width, "outputs")
         for layer in (*self.norms, self.hidden):
@@ -162,6 +162,48 @@ class TransformerLayer(keras.layers.Layer):
         size = tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
         drawn = batch_uniform(fold(seed, number), (size, *map(int, x.shape[1:])))
         return tf.where(drawn >= self.dropout, x / tf.cast(1.0 - self.dropout, x.dtype), tf.zeros_like(x))
+
+
+@keras.saving.register_keras_serializable(package="advss_tf")
+class LayerNorm(keras.layers.Layer):
+    """Layer norm with right derivatives of every order, in float32 (Ba et al. 2016, arXiv 1607.06450, equation 4).
+
+    Keras' own takes the variance from `tf.nn.moments`, which holds the mean fixed: what follows from that is right in
+    the first derivative and wrong in the second, and the diversity of an ensemble's gradients needs the second.
+
+    Args:
+        epsilon: What is added to the variance.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        x: `(…, D)`; each vector is normalised by itself, scaled by `gamma` and moved by `beta`, `(D,)` each.
+    """
+
+    def __init__(self, *, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.autocast = False
+
+    def build(self, input_shape: Any) -> None:
+        """The weights, in the order and by the names of Keras' layer, whose files can be read."""
+        self.gamma, self.beta = (
+            self.add_weight(shape=(int(input_shape[-1]),), initializer=start, name=name, autocast=False)
+            for name, start in (("gamma", "ones"), ("beta", "zeros"))
+        )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        centred = tf.cast(x, tf.float32)
+        centred -= tf.reduce_mean(centred, axis=-1, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+        normalised = centred * tf.math.rsqrt(variance + self.epsilon)
+        gamma, beta = (tf.convert_to_tensor(weight) for weight in (self.gamma, self.beta))
+        return tf.cast(normalised * gamma + beta, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "epsilon": self.epsilon}
 
 
 @keras.saving.register_keras_serializable(package="advss_tf")

@@ -44,8 +44,8 @@ class EnsemblePretraining(RobustModel):
     Each task poses its puzzle, has its head, and weighs its clean and its attacked loss as it does alone; the loss is
     the mean of the tasks' and the diversity. What the tasks share is up to `shared`:
 
-    * `"trunk"`, as in the paper: the layers through `boundary`. Rotation and jigsaw have copies of the later layers,
-      each with a start of its own; Selfie ends there anyway. No copy is better than another, and the paper finetunes
+    * `"trunk"`, as in the paper: the layers through `boundary`. Each task has copies of the later layers, with a start
+      of its own; Selfie ends there unless told otherwise. No copy is better than another, and the paper finetunes
       with a fresh last stage. So what is handed over is the encoder with the trained trunk and later layers that no
       task has touched, which is what `reset_after_boundary` makes of them anyway.
     * `"encoder"`: rotation and jigsaw share all layers and differ in their heads alone; all are handed over as trained.
@@ -66,7 +66,8 @@ class EnsemblePretraining(RobustModel):
         tasks: Two or more of `"rotation"`, `"jigsaw"`, `"selfie"`, each once: words, or dicts of `kind` and options of
             the task's class. None for all three.
         shared: `"trunk"` or `"encoder"`, see above.
-        boundary: The last stage, or layer, of the trunk; None for the last stage but one. Also Selfie's.
+        boundary: The last stage, or layer, of the trunk; None for the last stage but one. Also Selfie's, unless its own
+            is given. With `shared="encoder"` there is no trunk to end, and it stays None.
         own_norms: Whether Selfie has batch norms of its own; None: unless `faithful`.
         diversity_weight: Weight of the diversity, >= 0; 0 leaves it out, second derivatives and all. It belongs to the
             attack: without one there is no diversity either.
@@ -104,12 +105,12 @@ class EnsemblePretraining(RobustModel):
         seed: int = 0,
         name: str | None = "ensemble",
     ) -> None:
-        if one_of("shared", shared, ("trunk", "encoder")) == "trunk":
-            boundary = boundary or default_boundary(checked_encoder(encoder))
+        boundary = _checked_boundary(boundary, one_of("shared", shared, ("trunk", "encoder")), encoder)
+        diversity_weight = _checked_weight(diversity_weight)
         puzzles = make_puzzles(
             checked_encoder(encoder),
             checked_tasks(tasks),
-            boundary=boundary if shared == "trunk" else None,
+            boundary=boundary,
             own_norms=not faithful if own_norms is None else own_norms,
             faithful=faithful,
             seed=seed,
@@ -118,7 +119,7 @@ class EnsemblePretraining(RobustModel):
         )
         super().__init__(
             encoder,
-            loss_weights=_loss_weights(puzzles, _checked_weight(diversity_weight) if attack else 0.0),
+            loss_weights=_loss_weights(puzzles, diversity_weight if attack else 0.0),
             reported=(*(f"{kind}_{term}" for kind in puzzles for term in _TERMS), "accuracy", "robust_accuracy"),
             attack=attack,
             eval_attack=eval_attack,
@@ -148,7 +149,9 @@ class EnsemblePretraining(RobustModel):
     @property
     def provenance(self) -> dict[str, Any]:
         """What an exported encoder should say of the puzzles that it learned, as JSON."""
-        own = {name: getattr(self, name) for name in ("chance", "shared", "boundary", "own_norms", "diversity_weight")}
+        own = {name: getattr(self, name) for name in ("chance", "shared", "boundary", "own_norms")}
+        # Not what was asked for: without an attack there is none.
+        own["diversity_weight"] = self.loss_weights.get("diversity", 0.0)
         return {"task": "ensemble", **own, "tasks": [puzzle.provenance for puzzle in self.puzzles.values()]}
 
     @property
@@ -205,7 +208,15 @@ class EnsemblePretraining(RobustModel):
         def measured(task: MixedPuzzle, kind: str) -> dict[str, tf.Tensor]:
             return task.measure(_own(kind, inputs), _part(kind, puzzle))
 
+        if self.eval_attack is None:
+            return self._each(measured)
         return self._with_diversity(inputs, lambda: self._each(measured))
+
+    def measured_loss(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
+        """That of training; where nothing is attacked, the mean of the tasks' clean losses."""
+        if self.eval_attack is not None:
+            return self.total(terms)
+        return tf.add_n([terms[f"{kind}_clean_loss"] for kind in self.puzzles]) / len(self.puzzles)
 
     def _each(self, terms_of: Callable[[MixedPuzzle, str], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
         """The terms of every task under its kind, and the means of their accuracies."""
@@ -253,6 +264,19 @@ def _loss_weights(puzzles: dict[str, MixedPuzzle], diversity_weight: float) -> d
         for term, weight in puzzle.loss_weights.items()
     }
     return {**weights, "diversity": diversity_weight} if diversity_weight else weights
+
+
+def _checked_boundary(boundary: str | None, shared: str, encoder: Any) -> str | None:
+    """Where the tasks part; None where they share all layers."""
+    if shared == "trunk":
+        return boundary or default_boundary(checked_encoder(encoder))
+    if boundary is not None:
+        raise InvalidInput(
+            "`boundary` ends a trunk, and with shared='encoder' there is none.",
+            expected="boundary=None (Selfie has a `boundary` of its own among its options), or shared='trunk'",
+            received=f"boundary={boundary!r}",
+        )
+    return None
 
 
 def _checked_weight(weight: float) -> float:

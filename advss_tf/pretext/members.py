@@ -18,7 +18,6 @@ import keras
 from advss_tf.encoders import fork_after
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.pretext.jigsaw import Jigsaw
-from advss_tf.pretext.labelled import LabelledPuzzle
 from advss_tf.pretext.mixed import MixedPuzzle
 from advss_tf.pretext.rotation import Rotation
 from advss_tf.pretext.selfie import Selfie
@@ -79,7 +78,7 @@ def make_puzzles(
     Args:
         encoder: The encoder that is handed over.
         tasks: What `checked_tasks` returned.
-        boundary: Where the tasks with labels part: each has layers of its own after it. None: they share all layers.
+        boundary: Where the tasks part: each has layers of its own after it. None: they share all layers.
         own_norms: Whether Selfie has batch norms of its own on the layers that it shares.
         faithful: Whether every task that can be is as in the code of Chen et al.
         seed: The run's seed.
@@ -95,9 +94,10 @@ def make_puzzles(
             given["faithful"] = faithful or given.get("faithful", False)
         if boundary is not None and "boundary" in known:
             given["boundary"] = given.get("boundary") or boundary
-        if boundary is not None and issubclass(MEMBERS[kind], LabelledPuzzle):
-            own = fork_after(encoder, boundary, role=f"ensemble/{kind}")
-        if own_norms and issubclass(MEMBERS[kind], Selfie):
-            own = fork_after(encoder, boundary or encoder.layers[-1].name, role=f"ensemble/{kind}", own_norms=True)
+        patches = own_norms and issubclass(MEMBERS[kind], Selfie)
+        if boundary is not None or patches:
+            # Selfie too, which may be told to go on behind the trunk.
+            trunk = boundary or encoder.layers[-1].name
+            own = fork_after(encoder, trunk, role=f"ensemble/{kind}", own_norms=patches)
         puzzles[kind] = MEMBERS[kind](own, seed=seed, name=kind, **attacks, **given)
     return puzzles

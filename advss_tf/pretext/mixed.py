@@ -35,7 +35,7 @@ class MixedPuzzle(RobustModel):
         clean_weight: Weight of the loss on the unattacked puzzle, in [0, 1); the attacked one has the rest. The
             paper's formula is 0, its code 0.5. Without an attack the clean loss is the loss.
         attack: The attack of training (P3); None is standard pretraining (P2).
-        eval_attack: The attack of evaluation; by default the training attack.
+        eval_attack: The attack of evaluation; by default the training attack. None measures clean images alone.
         seed: The run's seed.
         name: The model's name.
 
@@ -106,6 +106,10 @@ class MixedPuzzle(RobustModel):
     def climb(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
         return self.solve(inputs["images"], puzzle, training=training, stream="adversarial")[0]
 
+    def probe(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
+        stream = self.delivered_branch or "adversarial"
+        return self.solve(inputs["images"], puzzle, training=training, stream=stream)[0]
+
     def descend(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
         terms: dict[str, tf.Tensor] = {}
         if "clean_loss" in self.loss_weights:
@@ -115,20 +119,26 @@ class MixedPuzzle(RobustModel):
         return terms
 
     def measure(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle) -> dict[str, tf.Tensor]:
-        terms = self.descend(inputs, puzzle, training=False)
-        if "accuracy" not in terms:
-            terms["accuracy"] = self._clean(puzzle, training=False)["accuracy"]
-        if self.eval_attack is not None and "robust_accuracy" not in terms:
-            terms |= self._adversarial(inputs, puzzle, training=False)
+        # Both through the branch that is handed over, which need not be one that such images have trained.
+        stream = self.delivered_branch or "clean"
+        terms = self._clean(puzzle, training=False, stream=stream)
+        if self.eval_attack is not None:
+            terms |= self._adversarial(inputs, puzzle, training=False, stream=stream)
         return terms
+
+    def measured_loss(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
+        """That of training; where nothing is attacked, the clean loss with the whole weight."""
+        return terms["clean_loss"] if self.eval_attack is None else self.total(terms)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "clean_weight": self.clean_weight}
 
-    def _clean(self, puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
-        loss, accuracy = self.solve(puzzle.inputs["images"], puzzle, training=training, stream="clean")
+    def _clean(self, puzzle: Puzzle, *, training: bool, stream: str = "clean") -> dict[str, tf.Tensor]:
+        loss, accuracy = self.solve(puzzle.inputs["images"], puzzle, training=training, stream=stream)
         return {"clean_loss": loss, "accuracy": accuracy}
 
-    def _adversarial(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
-        loss, accuracy = self.solve(inputs["images"], puzzle, training=training, stream="adversarial")
+    def _adversarial(
+        self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool, stream: str = "adversarial"
+    ) -> dict[str, tf.Tensor]:
+        loss, accuracy = self.solve(inputs["images"], puzzle, training=training, stream=stream)
         return {"adversarial_loss": loss, "robust_accuracy": accuracy}

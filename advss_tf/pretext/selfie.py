@@ -30,8 +30,6 @@ from advss_tf.pretext.selfie_options import CORRECTED, checked_sizes, chosen_qui
 from advss_tf.randomness import derived_seed, fold, seed_for
 from advss_tf.training import Batch, Puzzle
 
-_STREAMS = ("clean", "adversarial")
-
 
 @keras.saving.register_keras_serializable(package="advss_tf")
 class Selfie(MixedPuzzle):
@@ -224,7 +222,7 @@ class Selfie(MixedPuzzle):
             images: `(batch, height, width, channels)` in [0, 1].
             puzzle: What `pose` returned: which patches are masked.
             training: Whether batch norm uses the batch's statistics and the pooling drops out.
-            stream: `"clean"` or `"adversarial"`: the batch-norm branch, and which dropout is drawn.
+            stream: `"clean"` or `"adversarial"`, or another batch-norm branch; which dropout is drawn depends on it.
         """
         vectors, places = self.patch_vectors(images, training=training, stream=stream), (puzzle.fixed or {})["masked"]
         masked = tf.gather(vectors, places, batch_dims=1)
@@ -246,7 +244,7 @@ class Selfie(MixedPuzzle):
         seen = tf.gather(vectors, fixed["seen"], batch_dims=1)
         if self.context_positions:
             seen = seen + self.positions(fixed["seen"])
-        drawn = fold(fixed["dropout"], _STREAMS.index(stream)) if training and self.dropout else None
+        drawn = fold(fixed["dropout"], int(stream != "clean")) if training and self.dropout else None
         return tf.cast(self.pooling(seen, dropout_seed=drawn), tf.float32)
 
     def get_config(self) -> dict[str, Any]:

@@ -120,6 +120,10 @@ class RobustModel(keras.Model):
         """What `evaluate` reports at the attacked `inputs`; by default what `descend` returns."""
         return self.descend(inputs, puzzle, training=False)
 
+    def measured_loss(self, terms: Terms) -> tf.Tensor:
+        """The loss that `evaluate` reports, `(batch,)`, from what `measure` returned; by default that of training."""
+        return self.total(terms)
+
     # What the verbs are written with ---------------------------------------------------------------------------------
 
     def encode(self, images: tf.Tensor, *, training: bool, stream: str = "adversarial") -> tf.Tensor:
@@ -183,7 +187,7 @@ class RobustModel(keras.Model):
         puzzle = self._posed(batch, seed_for(self.seed, 0, "evaluate/pose"))
         attacked = self._attack(self.eval_attack, self.probe, puzzle, seed_for(self.seed, 0, "evaluate/attack"))
         terms = self.measure(attacked.inputs, puzzle)
-        return self._report({"loss": self.total(terms), **terms}, weights, attacked)
+        return self._report({"loss": self.measured_loss(terms), **terms}, weights, attacked)
 
     def _posed(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
         with drawing_for_xla(self.jit_compile):
@@ -195,7 +199,9 @@ class RobustModel(keras.Model):
         if attack is None:
             return AttackResult(puzzle.inputs, None, None)
         training = attack.batch_norm == "training"
-        with self.stream("adversarial"), hoisting(*(() if training else self.networks)), keras.StatelessScope():
+        # Trained is what attacks train, measured is what is handed over: the branch that is prepared for the loop.
+        stream = (self.delivered_branch if climb == self.probe else None) or "adversarial"
+        with self.stream(stream), hoisting(*(() if training else self.networks)), keras.StatelessScope():
             context = self.context(puzzle, training=training)
             return attack.run(lambda inputs: climb(inputs, puzzle, context, training=training), puzzle.inputs, seed)
 

@@ -66,9 +66,11 @@ def test_random_starts_are_uniform_in_the_ball(threat, size):
     assert abs(np.mean((sizes / 0.5) ** 4) - 0.5) < 0.03
 
 
-def test_batch_norm_statistics_stay_as_they_were(network, tiny_images, tiny_labels):
+@pytest.mark.parametrize("options", [{}, {"keep": "best"}, {"num_restarts": 2}], ids=["last", "best", "restarts"])
+def test_batch_norm_statistics_stay_as_they_were(options, network, tiny_images, tiny_labels):
+    """Traced as well, where what a pass inside the loop made of the statistics cannot be read behind it."""
     before = [variable.numpy() for variable in network.variables]
-    attack = ProjectedGradientDescent(Linf(0.1), num_steps=2, batch_norm="training")
+    attack = ProjectedGradientDescent(Linf(0.1), num_steps=2, batch_norm="training", **options)
     step = tf.function(lambda images: attack(climb_of(network, tiny_labels, training=True), {"images": images}, SEED))
     for found in (
         attack(climb_of(network, tiny_labels, training=True), {"images": tiny_images}, SEED),

@@ -53,6 +53,22 @@ def test_a_task_beside_the_classes_is_t4_of_one_drawn_puzzle_unless_said_otherwi
             "finetune.auxiliary.copies: needs a task whose puzzles can be counted.",
         ),
         (
+            _values(weight=0, attack_weight=1.0),
+            f"{PATH}.attack_weight: would climb the loss of a head that is never trained. Expected: null or 0",
+        ),
+        (
+            _values(copies="stack", task={"kind": "jigsaw", "identity_share": 0.2}),
+            f"{PATH}.task.identity_share: is drawn, and a stack has each puzzle once.",
+        ),
+        (
+            _values(copies="stack", task={"kind": "jigsaw", "balanced": False}),
+            f"{PATH}.task.balanced: is of what is drawn, and a stack has each puzzle once.",
+        ),
+        (
+            _values(copies="stack", task={"kind": "jigsaw", "faithful": True, "balanced": True}),
+            f"{PATH}.task.identity_share: is drawn, and a stack has each puzzle once. Expected: 0, or copies: drawn.",
+        ),
+        (
             _values(task={"kind": "rotation", "clean_weight": 0.25}),
             "finetune.auxiliary.task.clean_weight: has no meaning beside the classes.",
         ),
@@ -82,6 +98,7 @@ def test_what_cannot_be_gives_one_line(values, sentence):
         _values(mode="stronger", attack_weight=2.0),
         _values(mode="plain", copies="stack"),
         _values(copies="stack", task={"kind": "jigsaw", "grid": 2, "num_permutations": 5}),
+        _values(copies="stack", task={"kind": "jigsaw", "faithful": True, "balanced": True, "identity_share": 0}),
         _values(finetune={"auxiliary": None}),
         _values(finetune={"train": "partial", "start": "encoder"}),
     ],

@@ -329,6 +329,14 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
             {"pretrain__task": {"kind": "ensemble", "diversity_weight": -0.1}},
             "pretrain.task.diversity_weight: must not be negative.",
         ),
+        (
+            {"pretrain__task": {"kind": "ensemble", "shared": "encoder", "boundary": "stage1"}},
+            "pretrain.task.boundary: ends a trunk, and with shared: encoder there is none. Expected: null (Selfie has",
+        ),
+        (
+            {"pretrain__task": {"kind": "ensemble"}, "precision": "mixed_float16"},
+            "precision: lets the gradients underflow that the diversity looks at. Expected: float32 or mixed_bfloat16",
+        ),
         ({"pretrain": None}, "finetune.start: has no pretraining to start from."),
         ({"pretrain": None, "finetune": None}, "pretrain: leaves nothing to do."),
     ],
@@ -350,6 +358,11 @@ def test_fields_that_do_not_go_together_give_one_line(changes, sentence):
         {"pretrain": None, "finetune__start": "encoder"},
         {"pretrain__task": {"kind": "selfie"}},
         {"pretrain__task": {"kind": "ensemble"}},
+        {"pretrain__task": {"kind": "ensemble"}, "precision": "mixed_bfloat16"},
+        {"pretrain__task": {"kind": "ensemble", "diversity_weight": 0}, "precision": "mixed_float16"},
+        {"pretrain__task": {"kind": "ensemble"}, "pretrain__attack": None, "precision": "mixed_float16"},
+        {"pretrain__task": {"kind": "rotation"}, "precision": "mixed_float16"},
+        {"pretrain__task": {"kind": "ensemble", "shared": "encoder"}},
         {
             "pretrain__task": {
                 "kind": "ensemble",

@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
-from advss_tf.encoders import resnet20
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.models import Classifier
 from advss_tf.finetune import RobustClassifier
@@ -96,15 +95,11 @@ def test_evaluation_climbs_the_cross_entropy_whatever_training_climbs(tiny_encod
     "how, delivered", [("trades", "adversarial"), ("adversarial", "adversarial"), ("standard", "clean")]
 )
 def test_the_branch_that_was_trained_for_is_the_one_that_is_called_and_measured(
-    how, delivered, tiny_images, tiny_labels
+    how, delivered, scattered_branches, tiny_images, tiny_labels
 ):
-    encoder = resnet20((8, 8, 3), width=2, branches=("clean", "adversarial"))
     attack = None if how == "standard" else ATTACK
-    model = RobustClassifier(encoder, 3, how=how, attack=attack, eval_attack=None)
-    rng = np.random.default_rng(0)
-    for variable in model.non_trainable_variables:
-        if "moving_mean" in variable.path:
-            variable.assign(rng.normal(size=variable.shape))
+    eval_attack = ProjectedGradientDescent(Linf(0.1), num_steps=1, random_start=False)
+    model = RobustClassifier(scattered_branches(), 3, how=how, attack=attack, eval_attack=eval_attack)
     other = {"clean": "adversarial", "adversarial": "clean"}[delivered]
     expected, rejected = (model.logits(tiny_images, training=False, stream=stream) for stream in (delivered, other))
     assert model.delivered_branch == delivered and np.abs(expected - rejected).max() > 0.01
@@ -112,8 +107,23 @@ def test_the_branch_that_was_trained_for_is_the_one_that_is_called_and_measured(
     with Classifier(model, tiny_images).prepared() as prepared:
         np.testing.assert_allclose(prepared(tf.constant(tiny_images)), expected, atol=1e-4)
     puzzle = model.pose(Batch(tf.constant(tiny_images), tf.constant(tiny_labels)), tf.constant([0, 0]))
-    measured = model.measure(puzzle.inputs, puzzle)["accuracy"]
-    np.testing.assert_array_equal(measured, np.argmax(expected, axis=1) == tiny_labels)
+    measured = model.measure(puzzle.inputs, puzzle)
+    for name in ("accuracy", "robust_accuracy"):
+        np.testing.assert_array_equal(measured[name], np.argmax(expected, axis=1) == tiny_labels)
+    np.testing.assert_allclose(measured["clean_loss"], measured["adversarial_loss"], rtol=1e-6)
+    probed = model.probe(puzzle.inputs, puzzle, None, training=False)
+    np.testing.assert_allclose(probed, measured["adversarial_loss"], rtol=1e-5)
+    # What the attack climbed at its start is the loss that is reported there, with prepared weights too.
+    logs = model.test_step((tf.constant(tiny_images), tf.constant(tiny_labels)))
+    assert float(logs["attack_climb"]) == pytest.approx(float(logs["clean_loss"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("how", ["trades", "adversarial", "standard"])
+def test_where_evaluation_attacks_nothing_it_reports_nothing_as_robust(how, tiny_encoder, tiny_images, tiny_labels):
+    model = RobustClassifier(tiny_encoder, 3, how=how, attack=None if how == "standard" else ATTACK, eval_attack=None)
+    logs = model.test_step((tf.constant(tiny_images), tf.constant(tiny_labels)))
+    assert logs.keys() == {"loss", "clean_loss", "accuracy"}
+    assert float(logs["loss"]) == float(logs["clean_loss"]) > 0
 
 
 def test_an_encoder_without_branches_delivers_none(tiny_encoder):

@@ -161,6 +161,13 @@ def test_evaluation_reports_the_task_at_the_clean_puzzle():
         assert logs["adversarial_loss"] == pytest.approx(CE["of classes"], rel=1e-5)
 
 
+@pytest.mark.parametrize(("options", "weight"), [({"mode": "sum"}, 0.5), ({"mode": "plain"}, 0.0)])
+def test_where_evaluation_attacks_nothing_it_reports_nothing_as_robust(options, weight):
+    logs = linear(eval_attack=None, **options).test_step((tf.constant(GREY), tf.constant(LABEL)))
+    assert not {"adversarial_loss", "robust_accuracy"} & logs.keys()
+    assert float(logs["loss"]) == pytest.approx(log(2) + weight * log(4), rel=1e-5)
+
+
 def test_the_puzzle_is_the_one_that_the_task_poses_by_itself(tiny_encoder, tiny_images, tiny_labels):
     model = joint(tiny_encoder, 3, attack=ONE_STEP)
     batch, seed = Batch(tf.constant(tiny_images), tf.constant(tiny_labels)), seed_for(0, 3, "pose")

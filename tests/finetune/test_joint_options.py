@@ -10,7 +10,7 @@ import pytest
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune.joint_options import MODES, checked_auxiliary, checked_options
-from advss_tf.pretext import Rotation, Selfie
+from advss_tf.pretext import Jigsaw, Rotation, Selfie
 from advss_tf.training import RobustModel
 
 GIVEN = {"mode": "sum", "weight": 0.5, "attack_weight": None, "copies": "drawn"}
@@ -24,8 +24,9 @@ def test_the_weight_of_the_attack_is_that_of_training_where_the_attack_has_one(m
 
 
 def test_the_two_weights_are_separate():
-    options = checked_options(**{**GIVEN, "weight": 0.0, "attack_weight": 2})
-    assert options == {"mode": "sum", "weight": 0.0, "attack_weight": 2.0, "copies": "drawn"}
+    options = checked_options(**{**GIVEN, "weight": 0.25, "attack_weight": 2})
+    assert options == {"mode": "sum", "weight": 0.25, "attack_weight": 2.0, "copies": "drawn"}
+    assert checked_options(**{**GIVEN, "weight": 0.25, "attack_weight": 0})["attack_weight"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def test_the_two_weights_are_separate():
         ({"weight": -0.1}, "`weight` is no weight. Expected: a number >= 0. Received: weight=-0.1"),
         ({"weight": float("nan")}, "`weight` is no weight"),
         ({"attack_weight": -1}, "`attack_weight` is no weight"),
+        ({"weight": 0.0, "attack_weight": 2.0}, "The attack would climb the loss of a head that is never trained"),
         ({"attack_weight": float("inf")}, "`attack_weight` is no weight"),
         *(
             ({"mode": mode, "attack_weight": 1.0}, f"The attack of mode={mode!r} has no term for `attack_weight`")
@@ -64,6 +66,17 @@ class Posed(RobustModel):
         (lambda encoder: Rotation(keras.models.clone_model(encoder)), {}, "`auxiliary` is on another encoder"),
         (lambda encoder: Rotation(encoder, attack=ATTACK), {}, "`auxiliary` has an attack"),
         (lambda encoder: Rotation(encoder, eval_attack=ATTACK), {}, "with eval_attack=None"),
+        (lambda encoder: Rotation(encoder, clean_weight=0.1), {}, "`auxiliary` has a `clean_weight`, which has no"),
+        (
+            lambda encoder: Jigsaw(encoder, grid=2, num_permutations=3, identity_share=0.1),
+            {"copies": "stack"},
+            "Expected: a pretext model with identity_share=0.0. Received: auxiliary: identity_share=0.1",
+        ),
+        (
+            lambda encoder: Jigsaw(encoder, grid=2, num_permutations=3, balanced=False),
+            {"copies": "stack"},
+            "Expected: a pretext model with balanced=True. Received: auxiliary: balanced=False",
+        ),
         (Posed, {"mode": "clean"}, "Expected: a pretext model with ['solve']"),
         (Posed, {}, "Expected: a pretext model with ['solve', 'render']"),
         (

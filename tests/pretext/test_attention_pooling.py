@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advss_tf.pretext.attention_pooling import AttentionPooling, PatchPositions, TransformerLayer
+from advss_tf.pretext.attention_pooling import AttentionPooling, LayerNorm, PatchPositions, TransformerLayer
 from advss_tf.randomness import seed_for
 
 
@@ -67,16 +67,61 @@ def test_pooling_is_the_token_after_the_layers_of_the_definition(num_layers, num
         np.testing.assert_allclose(pooled, x[0], atol=1e-5)
 
 
-def test_one_head_by_hand():
-    """Two vectors, all projections the identity: the weights of the first are softmax(1 / √2, 0)."""
-    layer = TransformerLayer(num_heads=1, head_width=2, hidden_width=1, dropout=0.0, seed=0)
-    layer.build((None, None, 2))
-    for name in ("query", "key", "value"):
-        getattr(layer.attention, f"{name}_dense").kernel.assign(np.eye(2).reshape(2, 1, 2))
-    layer.attention.output_dense.kernel.assign(np.eye(2).reshape(1, 2, 2))
-    weight = math.exp(1 / math.sqrt(2)) / (math.exp(1 / math.sqrt(2)) + 1)
-    attended = layer.attention(tf.eye(2)[None], tf.eye(2)[None])
-    np.testing.assert_allclose(attended[0, 0], [weight, 1 - weight], atol=1e-6)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_the_norm_gives_what_keras_does_with_the_weights_of_keras(dtype):
+    x = tf.cast(3.0 + 2.0 * VECTORS, "bfloat16" if dtype == "mixed_bfloat16" else "float32")
+    ours, theirs = LayerNorm(dtype=dtype), keras.layers.LayerNormalization(epsilon=1e-5, dtype=dtype)
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+    ours.set_weights(scattered(theirs).get_weights())
+    assert [v.name for v in ours.variables] == [v.name for v in theirs.variables] == ["gamma", "beta"]
+    assert ours(x).dtype == theirs(x).dtype == x.dtype
+    # In bfloat16 two numbers near 2 that are rounded to either side are 2⁻⁷ apart.
+    atol = 1e-5 if dtype == "float32" else 2**-6
+    np.testing.assert_allclose(tf.cast(ours(x), tf.float32), tf.cast(theirs(x), tf.float32), atol=atol)
+
+
+def norm_derivatives(x, w, u, epsilon=1e-5):
+    """Of f = Σ w y with y = (x - mean) / s the gradient g, and the gradient of u · g, in float64.
+
+    ∂y_k/∂x_j = (δ_kj - 1/N - y_k y_j/N) / s, so that J(v) below is Σ_k v_k ∂y_k/∂x, and g is J(w).
+    """
+    x, w, u = (np.asarray(v, np.float64) for v in (x, w, u))
+    centred = x - x.mean()
+    s = np.sqrt(np.mean(centred**2) + epsilon)
+    y = centred / s
+
+    def turned(v):
+        return (v - v.mean() - y * np.mean(v * y)) / s
+
+    # u · g = B / s with B = u · (w - mean of w) - (u · y) a and a = mean of w y; ∂(1/s)/∂x = -y / (N s²).
+    a = np.mean(w * y)
+    b = u @ (w - w.mean()) - (u @ y) * a
+    return turned(w), -b * y / (len(x) * s**2) - (a * turned(u) + (u @ y) * turned(w) / len(x)) / s
+
+
+def test_the_norm_is_right_in_its_second_derivative():
+    """Keras' own holds the mean fixed in the variance, which only the second derivative shows."""
+    rng = np.random.default_rng(2)
+    x, w, u = rng.normal(size=(3, 6)).astype(np.float32)
+    layer = LayerNorm()
+    layer.build((None, 6))
+    scattered(layer)
+
+    def found(norm):
+        point = tf.constant(x[None])
+        with tf.GradientTape() as outer:
+            outer.watch(point)
+            with tf.GradientTape() as inner:
+                inner.watch(point)
+                height = tf.reduce_sum(w * norm(point))
+            slope = inner.gradient(height, point)
+            along = tf.reduce_sum(u * slope)
+        return slope[0].numpy(), outer.gradient(along, point)[0].numpy()
+
+    expected = norm_derivatives(x, w * np.asarray(layer.gamma), u)
+    for ours, exact in zip(found(layer), expected, strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=1e-4, atol=1e-5)
 
 
 def test_the_order_of_the_vectors_does_not_matter():

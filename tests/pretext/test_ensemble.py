@@ -176,6 +176,7 @@ def test_a_weight_of_zero_pays_for_no_second_derivative(monkeypatch, tiny_images
 def test_without_an_attack_there_is_no_diversity(tiny_images):
     model = ensemble_of(attack=None, eval_attack=ATTACK)
     assert set(model.loss_weights.items()) == {("rotation_clean_loss", 0.5), ("jigsaw_clean_loss", 0.5)}
+    assert model.provenance["diversity_weight"] == 0.0 and ensemble_of().provenance["diversity_weight"] == 0.1
     logs = model.test_step(tf.constant(tiny_images))
     assert "diversity" not in logs and {"accuracy", "robust_accuracy", "jigsaw_robust_accuracy"} <= logs.keys()
 
@@ -216,6 +217,24 @@ def test_what_is_reported_is_each_task_and_the_mean(tiny_images):
     assert model.provenance["tasks"][0] == {"task": "rotation", "chance": 0.25}
 
 
+def test_where_evaluation_attacks_nothing_it_reports_nothing_as_robust(tiny_images):
+    logs = ensemble_of(eval_attack=None).test_step(tf.constant(tiny_images))
+    of_each = {f"{kind}_{name}" for kind in ("rotation", "jigsaw") for name in ("clean_loss", "accuracy")}
+    assert logs.keys() == {"loss", "accuracy", *of_each}
+    clean = [float(logs[f"{kind}_clean_loss"]) for kind in ("rotation", "jigsaw")]
+    assert float(logs["loss"]) == pytest.approx(sum(clean) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("attack", [None, ATTACK], ids=["P2", "P3"])
+def test_evaluation_attacks_and_measures_the_branch_that_is_handed_over(attack, scattered_branches, tiny_images):
+    """What the attack climbed at its start is the sum of the clean losses that are reported."""
+    from_the_images = ProjectedGradientDescent(Linf(0.1), num_steps=1, random_start=False)
+    model = ensemble_of(scattered_branches(), attack=attack, eval_attack=from_the_images, diversity_weight=0.0)
+    logs = model.test_step(tf.constant(tiny_images))
+    clean = [float(logs[f"{kind}_clean_loss"]) for kind in ("rotation", "jigsaw")]
+    assert float(logs["attack_climb"]) == pytest.approx(sum(clean), rel=1e-4)
+
+
 def test_the_puzzles_of_one_step_are_drawn_from_different_seeds(tiny_images):
     first, other = posed(ensemble_of(), tiny_images), posed(ensemble_of(tasks=PAIR[::-1]), tiny_images)
     assert set(first.inputs) == {"rotation_images", "jigsaw_images"} == set(other.inputs)
@@ -238,6 +257,8 @@ def _moved(layer, old):
     [
         ("trunk", PAIR, {"stage1_conv"}),
         ("trunk", (PAIR[0], SELFIE), {"stage1_conv"}),
+        # Selfie goes on behind the trunk, in layers of its own.
+        ("trunk", (PAIR[0], {**SELFIE, "boundary": "stage2", "faithful": True}), {"stage1_conv"}),
         ("encoder", PAIR, {"stage1_conv", "stage2_conv"}),
         ("encoder", (PAIR[0], SELFIE), {"stage1_conv", "stage2_conv"}),
     ],
@@ -245,7 +266,8 @@ def _moved(layer, old):
 def test_what_is_handed_over_has_been_trained_as_far_as_it_is_shared(shared, tasks, expected, tiny_images, tmp_path):
     encoder = network()
     before = [layer.get_weights() for layer in encoder.layers]
-    model = ensemble_of(encoder, tasks=tasks, shared=shared, diversity_weight=0.0)
+    own_norms = False if "boundary" in tasks[-1] else None
+    model = ensemble_of(encoder, tasks=tasks, shared=shared, diversity_weight=0.0, own_norms=own_norms)
     stepped(model, tiny_images)
     assert moved_layers(encoder, before) == expected
     handed = load_encoder(export_encoder(model, tmp_path / "encoder"))
@@ -255,11 +277,12 @@ def test_what_is_handed_over_has_been_trained_as_far_as_it_is_shared(shared, tas
 
 def test_every_layer_of_every_task_is_trained_and_each_variable_once():
     model = ensemble_of(tasks=(*PAIR, SELFIE))
-    trained = {id(variable) for variable in model.trainable_variables}
-    assert len(trained) == len(model.trainable_variables)
-    assert trained == {id(v) for puzzle in model.puzzles.values() for v in puzzle.trainable_variables}
-    idle = [layer for layer in model.encoder.layers if layer.weights and id(layer.kernel) not in trained]
-    assert [layer.name for layer in idle] == ["stage2_conv"]
+    (rotation, jigsaw, selfie), trunk = model.puzzles.values(), model.encoder.get_layer("stage1_conv")
+    own = [puzzle.encoder.get_layer("stage2_conv") for puzzle in (rotation, jigsaw)]
+    layers = [trunk, *own, rotation.head, jigsaw.head, selfie.pooling, selfie.positions]
+    expected = [id(variable) for layer in layers for variable in layer.variables]
+    assert sorted(id(variable) for variable in model.trainable_variables) == sorted(expected)
+    assert len(set(expected)) == len(expected) > 20
     assert len(model.networks) == 3 and model.networks[2] is model.puzzles["selfie"].patch_network
 
 
@@ -282,6 +305,8 @@ def test_what_is_loaded_has_the_same_tasks_and_a_call_answers_each(tiny_images, 
         ({"boundary": "stage9"}, "bears this mark"),
         ({"diversity_weight": -0.1}, "`diversity_weight` turns the sign"),
         ({"diversity_weight": float("nan")}, "`diversity_weight` turns the sign"),
+        ({"diversity_weight": -0.1, "attack": None}, "`diversity_weight` turns the sign"),
+        ({"shared": "encoder", "boundary": "stage1"}, "`boundary` ends a trunk, and with shared='encoder' there is"),
         ({"tasks": ["rotation"]}, "`tasks` make no ensemble"),
         ({"encoder": keras.Sequential()}, "`encoder` is not a model of images"),
     ],

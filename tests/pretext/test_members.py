@@ -46,7 +46,10 @@ def test_they_share_the_trunk_and_part_at_the_boundary(tiny_encoder):
         assert own.get_layer("stage1_conv") is tiny_encoder.get_layer("stage1_conv")
         assert own.get_layer("stage2_conv") is not tiny_encoder.get_layer("stage2_conv")
     assert puzzles["rotation"].encoder.get_layer("stage2_conv") is not own.get_layer("stage2_conv")
-    assert puzzles["selfie"].encoder is tiny_encoder and puzzles["selfie"].boundary == "stage1"
+    patches = puzzles["selfie"].encoder
+    assert puzzles["selfie"].boundary == "stage1"
+    assert patches.get_layer("stage1_norm") is tiny_encoder.get_layer("stage1_norm")
+    assert patches.get_layer("stage2_conv") is not tiny_encoder.get_layer("stage2_conv")
 
 
 def test_without_a_boundary_they_share_the_encoder(tiny_encoder):

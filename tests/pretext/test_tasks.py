@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from advss_tf import assembly
-from advss_tf.config import kinds, make_recipe
+from advss_tf.config import make_recipe, tasks
 from advss_tf.config.parts import kind_of, sections_in
 from advss_tf.pretext import TASKS
 
@@ -15,7 +15,7 @@ EACH_TASK = pytest.mark.parametrize("task", sorted(TASKS))
 
 
 def section_of(task):
-    return next(section for section in sections_in(kinds.Task) if kind_of(section) == task)
+    return next(section for section in sections_in(tasks.Task) if kind_of(section) == task)
 
 
 @EACH_TASK
@@ -46,4 +46,4 @@ def test_a_recipe_makes_the_task(task):
 
 
 def test_recipes_and_the_registry_know_the_same_tasks():
-    assert {kind_of(section) for section in sections_in(kinds.Task)} == set(TASKS)
+    assert {kind_of(section) for section in sections_in(tasks.Task)} == set(TASKS)
