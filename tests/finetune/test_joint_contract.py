@@ -28,20 +28,6 @@ FORMS = [{"mode": "own"}, {"mode": "stronger"}, {"mode": "sum", "copies": "stack
 EACH_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
 
 
-def network(norm=None):
-    """A network with two stages, (B, 8, 8, 3) -> (B, 96); `norm` makes its batch norm, None for none."""
-    images = keras.Input((8, 8, 3), name="images")
-    x = images
-    for stage, (width, strides) in enumerate(((4, 1), (6, 2)), start=1):
-        start = keras.initializers.HeNormal(seed=stage)
-        layer = keras.layers.Conv2D(width, 3, strides, padding="same", kernel_initializer=start)
-        layer.name = f"stage{stage}_conv"
-        x = layer(x)
-        x = x if norm is None else norm(name=f"stage{stage}_norm")(x)
-        x = keras.layers.ReLU(name=f"stage{stage}_relu")(x)
-    return keras.Model(images, keras.layers.Flatten(name="features", dtype="float32")(x), name="small")
-
-
 def made(encoder, *, task="rotation", **options):
     model = JointClassifier(encoder, 3, **{"auxiliary": TASKS[task](encoder), "attack": ATTACK, **options})
     model.compile(optimizer=SGD(0.05, momentum=0.9, weight_decay=1e-3))
@@ -49,13 +35,13 @@ def made(encoder, *, task="rotation", **options):
 
 
 @EACH_FORM
-def test_two_replicas_end_with_the_weights_of_one(form, tiny_images, tiny_labels):
+def test_two_replicas_end_with_the_weights_of_one(form, tiny_images, tiny_labels, two_stages):
     """Same global batches, so only the order of additions differs: after four steps 1e-5 (weights are about 0.1)."""
     data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels)).repeat(4).batch(8)
 
     def trained(strategy):
         with strategy.scope():
-            model = made(network(), **form)
+            model = made(two_stages(), **form)
         return model.fit(data, verbose=0).history, model.get_weights()
 
     (logs, one), (others, two) = trained(tf.distribute.get_strategy()), trained(get_strategy("mirrored"))
@@ -83,7 +69,7 @@ def test_saved_and_loaded_it_goes_on_the_same(form, tiny_encoder, tiny_images, t
     assert configs[0] == configs[1] and json.dumps(configs[0])
 
 
-def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, tmp_path):
+def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, tmp_path, two_stages):
     def make_dataset(*, start_step, num_steps, **_):
         data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels))
         return data.batch(4).repeat().skip(start_step).take(num_steps)
@@ -97,7 +83,7 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, t
                 raise KeyboardInterrupt
 
         while True:
-            model = made(network(keras.layers.BatchNormalization), mode="stronger")
+            model = made(two_stages(keras.layers.BatchNormalization), mode="stronger")
             try:
                 train(
                     model, make_dataset, steps_per_epoch=2, epochs=2, batch_size=4, folder=folder,

@@ -22,20 +22,6 @@ TASKS = {
 }
 
 
-def network(norm=None):
-    """A network with two stages, (B, 8, 8, 3) -> (B, 96); `norm` makes its batch norm, None for none."""
-    images = keras.Input((8, 8, 3), name="images")
-    x = images
-    for stage, (width, strides) in enumerate(((4, 1), (6, 2)), start=1):
-        start = keras.initializers.HeNormal(seed=stage)
-        layer = keras.layers.Conv2D(width, 3, strides, padding="same", kernel_initializer=start)
-        layer.name = f"stage{stage}_conv"
-        x = layer(x)
-        x = x if norm is None else norm(name=f"stage{stage}_norm")(x)
-        x = keras.layers.ReLU(name=f"stage{stage}_relu")(x)
-    return keras.Model(images, keras.layers.Flatten(name="features", dtype="float32")(x), name="small")
-
-
 def made(encoder, *, task="rotation", **options):
     model = JointClassifier(encoder, 3, **{"auxiliary": TASKS[task](encoder), "attack": ATTACK, **options})
     model.compile(optimizer=SGD(0.05, momentum=0.9, weight_decay=1e-3))
@@ -44,8 +30,8 @@ def made(encoder, *, task="rotation", **options):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("mode", MODES)
-def test_each_mode_takes_a_step_with_each_task(mode, task, tiny_images, tiny_labels):
-    model = made(network(), task=task, mode=mode)
+def test_each_mode_takes_a_step_with_each_task(mode, task, tiny_images, tiny_labels, two_stages):
+    model = made(two_stages(), task=task, mode=mode)
     heads = [[v.numpy() for v in part.trainable_variables] for part in (model.supervised, model.auxiliary)]
     model.build_optimizer()
     logs = model.train_step((tf.constant(tiny_images), tf.constant(tiny_labels)))
@@ -62,19 +48,23 @@ def test_each_mode_takes_a_step_with_each_task(mode, task, tiny_images, tiny_lab
 
 
 @pytest.mark.parametrize("task", ["jigsaw", "selfie"])
-def test_inside_the_graph_of_a_step_the_images_keep_the_size_that_a_task_has_to_know(task, tiny_images, tiny_labels):
-    logs = made(network(), task=task, mode="sum").train_on_batch(tiny_images, tiny_labels, return_dict=True)
+def test_inside_the_graph_of_a_step_the_images_keep_the_size_that_a_task_has_to_know(
+    task, tiny_images, tiny_labels, two_stages
+):
+    logs = made(two_stages(), task=task, mode="sum").train_on_batch(tiny_images, tiny_labels, return_dict=True)
     assert logs["loss"] == pytest.approx(logs["adversarial_loss"] + 0.5 * logs["auxiliary_loss"], rel=1e-5)
 
 
-def test_a_stack_of_jigsaws_takes_a_step(tiny_images, tiny_labels):
-    logs = made(network(), task="jigsaw", copies="stack").train_on_batch(tiny_images, tiny_labels, return_dict=True)
+def test_a_stack_of_jigsaws_takes_a_step(tiny_images, tiny_labels, two_stages):
+    logs = made(two_stages(), task="jigsaw", copies="stack").train_on_batch(tiny_images, tiny_labels, return_dict=True)
     assert logs["loss"] == pytest.approx(logs["adversarial_loss"] + 0.5 * logs["auxiliary_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("mode", "moved"), [("clean", {"clean", "adversarial"}), ("own", {"adversarial"})])
-def test_the_task_goes_through_the_branch_of_the_images_that_it_is_learned_on(mode, moved, tiny_images, tiny_labels):
-    encoder = network(BranchedBatchNormalization)
+def test_the_task_goes_through_the_branch_of_the_images_that_it_is_learned_on(
+    mode, moved, tiny_images, tiny_labels, two_stages
+):
+    encoder = two_stages(BranchedBatchNormalization)
     model = made(encoder, mode=mode)
     before = {variable.path: variable.numpy() for variable in encoder.variables}
     model.train_on_batch(tiny_images, tiny_labels)
@@ -84,12 +74,12 @@ def test_the_task_goes_through_the_branch_of_the_images_that_it_is_learned_on(mo
 
 
 @pytest.mark.parametrize("form", [{"mode": "stronger"}, {"mode": "sum", "copies": "stack"}])
-def test_no_attack_moves_running_statistics(form, tiny_images, tiny_labels):
+def test_no_attack_moves_running_statistics(form, tiny_images, tiny_labels, two_stages):
     """Steps too short to matter: what is left to move them is one pass of each term."""
     moved = []
     for num_steps in (1, 4):
         attack = ProjectedGradientDescent(Linf(1e-7), num_steps=num_steps, batch_norm="training")
-        model = made(network(keras.layers.BatchNormalization), attack=attack, **form)
+        model = made(two_stages(keras.layers.BatchNormalization), attack=attack, **form)
         model.train_on_batch(tiny_images, tiny_labels)
         moved.append([v.numpy() for v in model.encoder.non_trainable_variables])
     for one, other in zip(*moved, strict=True):

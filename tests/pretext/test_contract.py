@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.encoders import BranchedBatchNormalization, load_encoder, norm_branch
-from advss_tf.pretext import TASKS
+from advss_tf.pretext import MEMBERS, TASKS
 from advss_tf.serving import export_encoder
 from advss_tf.training import SGD, Batch
 from advss_tf.training.callbacks import read_history
@@ -27,11 +27,11 @@ OPTIONS = {
 KINDS = sorted(TASKS)
 EACH_KIND = pytest.mark.parametrize(("kind", "form"), [(kind, {}) for kind in KINDS], ids=KINDS)
 # Where the draw or the loss of the reference code could go another way, its form is tested as well.
-EACH_FORM = pytest.mark.parametrize(
-    ("kind", "form"),
-    [(kind, {}) for kind in KINDS] + [("selfie", {"faithful": True})],
-    ids=[*KINDS, "selfie faithful"],
-)
+FORMS = {**{kind: (kind, {}) for kind in KINDS}, "selfie faithful": ("selfie", {"faithful": True})}
+EACH_FORM = pytest.mark.parametrize(("kind", "form"), FORMS.values(), ids=FORMS)
+# An ensemble poses its members' puzzles, and draws and renders none of its own.
+OF_ONE = {name: form for name, form in FORMS.items() if form[0] in MEMBERS}
+EACH_FORM_OF_ONE = pytest.mark.parametrize(("kind", "form"), OF_ONE.values(), ids=OF_ONE)
 
 
 def task(kind, encoder, *, optimizer=None, **options):
@@ -40,29 +40,14 @@ def task(kind, encoder, *, optimizer=None, **options):
     return model
 
 
-def network(norm=None):
-    """A network with two stages, (B, 8, 8, 3) -> (B, 96); `norm` makes its batch norm, None for none."""
-
-    def start(seed):
-        return keras.initializers.HeNormal(seed=seed)
-
-    images = keras.Input((8, 8, 3), name="images")
-    x = keras.layers.Conv2D(4, 3, padding="same", kernel_initializer=start(1), name="stage1_conv")(images)
-    x = x if norm is None else norm(name="stage1_norm")(x)
-    x = keras.layers.ReLU(name="stage1_relu")(x)
-    x = keras.layers.Conv2D(6, 3, 2, padding="same", kernel_initializer=start(2), name="stage2_conv")(x)
-    x = x if norm is None else norm(name="stage2_norm")(x)
-    return keras.Model(images, keras.layers.Flatten(name="features", dtype="float32")(x))
-
-
 @EACH_FORM
-def test_two_replicas_end_with_the_weights_of_one(kind, form, tiny_images):
-    """Same global batches, so only the order of additions differs: after six steps 1e-5 (weights are about 0.1)."""
-    data = tf.data.Dataset.from_tensor_slices(tiny_images).repeat(6).batch(8)
+def test_two_replicas_end_with_the_weights_of_one(kind, form, tiny_images, two_stages):
+    """Same global batches, so only the order of additions differs: after three steps 1e-5 (weights are about 0.1)."""
+    data = tf.data.Dataset.from_tensor_slices(tiny_images).repeat(3).batch(8)
 
     def trained(strategy):
         with strategy.scope():
-            model = task(kind, network(), **form)
+            model = task(kind, two_stages(), **form)
         history = model.fit(data, epochs=1, verbose=0).history
         return model.get_weights(), history, model.evaluate(data, verbose=0, return_dict=True)
 
@@ -76,10 +61,10 @@ def test_two_replicas_end_with_the_weights_of_one(kind, form, tiny_images):
 
 
 @EACH_FORM
-def test_under_mixed_precision_losses_and_scores_are_float32(kind, form, tiny_images):
+def test_under_mixed_precision_losses_and_scores_are_float32(kind, form, tiny_images, two_stages):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = task(kind, network(keras.layers.BatchNormalization), **form)
+        model = task(kind, two_stages(keras.layers.BatchNormalization), **form)
     finally:
         keras.config.set_dtype_policy("float32")
     assert model.train_on_batch(tiny_images, return_dict=True)["loss"] > 0
@@ -92,12 +77,12 @@ def test_under_mixed_precision_losses_and_scores_are_float32(kind, form, tiny_im
 
 @EACH_KIND
 @pytest.mark.parametrize("mode", ["inference", "training"])
-def test_an_attack_in_either_mode_moves_no_running_statistics(mode, kind, form, tiny_images):
+def test_an_attack_in_either_mode_moves_no_running_statistics(mode, kind, form, tiny_images, two_stages):
     """Steps too short to matter: what is left to move them are the clean and the attacked pass, each once."""
     moved = []
     for num_steps in (1, 4):
         attack = ProjectedGradientDescent(Linf(1e-7), num_steps=num_steps, batch_norm=mode)
-        model = task(kind, network(keras.layers.BatchNormalization), attack=attack, **form)
+        model = task(kind, two_stages(keras.layers.BatchNormalization), attack=attack, **form)
         model.train_on_batch(tiny_images)
         moved.append([v.numpy() for v in model.encoder.non_trainable_variables])
     for one, other in zip(*moved, strict=True):
@@ -105,8 +90,10 @@ def test_an_attack_in_either_mode_moves_no_running_statistics(mode, kind, form, 
 
 
 @EACH_KIND
-def test_an_encoder_with_branches_is_trained_in_both_and_handed_over_with_one(kind, form, tiny_images, tmp_path):
-    encoder = network(BranchedBatchNormalization)
+def test_an_encoder_with_branches_is_trained_in_both_and_handed_over_with_one(
+    kind, form, tiny_images, tmp_path, two_stages
+):
+    encoder = two_stages(BranchedBatchNormalization)
     before = {variable.path: variable.numpy() for variable in encoder.variables}
     model = task(kind, encoder, **form)
     model.train_on_batch(tiny_images)
@@ -130,7 +117,7 @@ def test_saved_and_loaded_it_goes_on_the_same(kind, form, tiny_encoder, tiny_ima
 
 
 @EACH_KIND
-def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tmp_path):
+def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tmp_path, two_stages):
     def make_dataset(*, start_step, num_steps, **_):
         return tf.data.Dataset.from_tensor_slices(tiny_images).batch(4).repeat().skip(start_step).take(num_steps)
 
@@ -143,7 +130,7 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tm
                 raise KeyboardInterrupt
 
         while True:
-            model = task(kind, network(keras.layers.BatchNormalization), **form)
+            model = task(kind, two_stages(keras.layers.BatchNormalization), **form)
             try:
                 train(
                     model, make_dataset, steps_per_epoch=2, epochs=3, batch_size=4, folder=folder,
@@ -160,7 +147,7 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tm
     assert [line["epoch"] for line in read_history(tmp_path / "cut" / "history.jsonl")] == [1, 2, 3]
 
 
-@EACH_FORM
+@EACH_FORM_OF_ONE
 def test_posing_is_drawing_and_rendering_and_the_gradient_flows_through(kind, form, tiny_encoder, tiny_images):
     """What is made of an image moves with it: each pixel comes to a place of the puzzle, and keeps its value."""
     model, images, seed = task(kind, tiny_encoder, **form), tf.constant(tiny_images), tf.constant([3, 4])
@@ -180,9 +167,9 @@ def test_posing_is_drawing_and_rendering_and_the_gradient_flows_through(kind, fo
 
 
 @pytest.mark.parametrize("kind", ["rotation", "jigsaw"])
-def test_a_step_can_be_compiled_by_xla(kind, tiny_images):
+def test_a_step_can_be_compiled_by_xla(kind, tiny_images, two_stages):
     """As Keras does by default where there is one GPU."""
-    model = TASKS[kind](network(), attack=ATTACK)
+    model = TASKS[kind](two_stages(), attack=ATTACK)
     model.compile(optimizer=SGD(0.05), jit_compile=True)
     before = model.get_weights()
     model.fit(tf.data.Dataset.from_tensor_slices(tiny_images).batch(8), verbose=0)
