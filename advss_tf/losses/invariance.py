@@ -91,12 +91,18 @@ def adversarial_invariance(
     """
     streams = {"attacked_first": attacked_first, "attacked_second": attacked_second}
     _check(temperature, form, first=first, second=second, original=original, **streams)
-    products = []
-    for clean, attacked in ((first, attacked_first), (second, attacked_second)):
-        to_original, count = _log_likeness(attacked, original, temperature, negatives)
-        to_clean, _ = _log_likeness(attacked, clean, temperature, negatives)
-        products.append(to_original + to_clean)
-    return count * _addends(*products, form)
+    one, count = _log_product(attacked_first, original, first, temperature, negatives)
+    other, _ = _log_product(attacked_second, original, second, temperature, negatives)
+    return count * _addends(one, other, form)
+
+
+def _log_product(
+    attacked: tf.Tensor, original: tf.Tensor, clean: tf.Tensor, temperature: float, negatives: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`log(p(original | attacked) · p(attacked | clean))` of this replica's images, and the number of all."""
+    to_original, count = _log_likeness(attacked, original, temperature, negatives)
+    to_clean, _ = _log_likeness(attacked, clean, temperature, negatives)
+    return to_original + to_clean, count
 
 
 def _log_likeness(one: tf.Tensor, other: tf.Tensor, temperature: float, negatives: str) -> tuple[tf.Tensor, tf.Tensor]:
