@@ -20,7 +20,7 @@ from advss_tf.encoders import build_encoder
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.pretext import TASKS
-from advss_tf.training import SGD, AdamW, Piecewise, RobustModel, cosine
+from advss_tf.training import LARS, SGD, AdamW, Piecewise, RobustModel, cosine
 
 
 def data_of(recipe: config.Recipe) -> ImageData:
@@ -73,7 +73,7 @@ def optimizer_of(part: config.Stage, steps_per_epoch: int) -> keras.optimizers.O
     options["learning_rate"] = _schedule(part, steps_per_epoch)
     if momentum is not None:
         options |= {"use_ema": True, "ema_momentum": momentum}
-    return {"sgd": SGD, "adamw": AdamW}[kind](**options)
+    return {"sgd": SGD, "adamw": AdamW, "lars": LARS}[kind](**options)
 
 
 def section(recipe: config.Recipe, name: str) -> Any:

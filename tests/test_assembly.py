@@ -10,7 +10,7 @@ from advss_tf import assembly
 from advss_tf.attacks import L2
 from advss_tf.config import load_recipe
 from advss_tf.errors import InvalidInput
-from advss_tf.training import SGD, AdamW
+from advss_tf.training import LARS, SGD, AdamW
 
 DIGITS = Path(__file__).parents[1] / "configs" / "digits.yaml"
 
@@ -48,6 +48,12 @@ def test_optimizers_have_every_field_of_their_section():
     assert (sgd.weight_decay, sgd.decay, sgd.clip_norm, sgd.use_ema, sgd.ema_momentum) == (0.01, "all", 2, True, 0.9)
     adamw = load_recipe(DIGITS, ["pretrain.optimizer={kind: adamw, learning_rate: 0.001}"])
     assert isinstance(assembly.optimizer_of(adamw.pretrain, 20), AdamW)
+    section = "{kind: lars, learning_rate: 5, trust_coefficient: 0.002, adapt: all, momentum: 0.8, nesterov: true}"
+    recipe = load_recipe(DIGITS, [f"pretrain.optimizer={section}"])
+    lars = assembly.optimizer_of(recipe.pretrain, 20)
+    assert isinstance(lars, LARS)
+    assert (lars.trust_coefficient, lars.adapt, lars.momentum, lars.nesterov) == (0.002, "all", 0.8, True)
+    assert (lars.weight_decay, lars.decay, float(lars.learning_rate)) == (1e-6, "kernels", 5.0)
 
 
 def test_the_two_words_of_the_grid_reach_the_classifier():

@@ -193,4 +193,20 @@ class AdamW(Optimizer):
     kind: Literal["adamw"] = Field(description="Adam with decoupled weight decay.")
 
 
-Descent = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+class Lars(Optimizer):
+    """SGD whose rate is in proportion to each layer's weights: for large batches."""
+
+    rules: ClassVar[Rules] = (*Optimizer.rules, rules.nesterov_has_momentum)
+    kind: Literal["lars"] = Field(description="Layer-wise adaptive rate scaling.")
+    weight_decay: float = Field(default=1e-6, ge=0, description="Strength of the weight decay.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum.")
+    nesterov: bool = Field(default=False, description="Nesterov's variant of momentum.")
+    trust_coefficient: float = Field(
+        default=0.001, gt=0, description="Part of its own length that a layer moves, at a learning rate of 1."
+    )
+    adapt: Literal["kernels", "all"] = Field(
+        default="kernels", description="Whether biases and batch norm have a rate of their own as well."
+    )
+
+
+Descent = Annotated[Sgd | AdamW | Lars, Field(discriminator="kind")]

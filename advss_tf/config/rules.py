@@ -85,7 +85,7 @@ def rate_falls(optimizer: kinds.Optimizer) -> Iterator[Fault]:
         yield Fault("schedule.final_learning_rate", "must not be above `learning_rate`", expected, received)
 
 
-def nesterov_has_momentum(optimizer: kinds.Sgd) -> Iterator[Fault]:
+def nesterov_has_momentum(optimizer: kinds.Sgd | kinds.Lars) -> Iterator[Fault]:
     """Without momentum Nesterov's variant would silently do nothing."""
     if optimizer.nesterov and optimizer.momentum == 0:
         yield Fault("nesterov", "needs momentum", "momentum > 0, or nesterov: false", "nesterov=true, momentum=0")

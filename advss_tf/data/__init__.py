@@ -12,7 +12,22 @@ from __future__ import annotations
 from advss_tf.data.augment import crop_and_flip
 from advss_tf.data.checks import check_images, check_labels
 from advss_tf.data.corrupted import corrupted_catalogue
+from advss_tf.data.frequency import high_frequency, low_frequency
 from advss_tf.data.images import ImageData
 from advss_tf.data.sources import load_data
+from advss_tf.data.views import VIEWS, Strong, Weak, make_views
 
-__all__ = ["ImageData", "check_images", "check_labels", "corrupted_catalogue", "crop_and_flip", "load_data"]
+__all__ = [
+    "VIEWS",
+    "ImageData",
+    "Strong",
+    "Weak",
+    "check_images",
+    "check_labels",
+    "corrupted_catalogue",
+    "crop_and_flip",
+    "high_frequency",
+    "load_data",
+    "low_frequency",
+    "make_views",
+]

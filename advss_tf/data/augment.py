@@ -10,6 +10,8 @@ The whole batch moves in two gathers; no image is touched from Python.
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -19,8 +21,8 @@ def crop_and_flip(
     *,
     crop_padding: int,
     flip: bool,
-    batch_size: int | None = None,
-    first: int = 0,
+    batch_size: Any = None,
+    first: Any = 0,
 ) -> tf.Tensor:
     """Each image shifted by up to `crop_padding` pixels, zeros moving in, and mirrored with probability one half.
 
@@ -40,10 +42,11 @@ def crop_and_flip(
     Returns:
         Images of the same shape and dtype.
     """
-    rows = images.shape[0] if batch_size is None else batch_size
+    count = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
+    rows = count if batch_size is None else batch_size
     height, width = images.shape[1], images.shape[2]
     shift_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
-    here = slice(first, first + images.shape[0])
+    here = slice(first, first + count)
     shifts = tf.random.stateless_uniform([rows, 2], shift_seed, 0, 2 * crop_padding + 1, tf.int32)[here]
     mirrored = tf.random.stateless_uniform([rows, 1], flip_seed, 0, 2, tf.int32)[here] * int(flip)
     columns = tf.where(mirrored == 1, tf.range(width)[::-1], tf.range(width))

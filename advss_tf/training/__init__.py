@@ -1,6 +1,7 @@
 """Training: the one step of every method, its optimizers, strategies, checkpoints and loop."""
 
+from advss_tf.training.lars import LARS
 from advss_tf.training.optimizers import SGD, AdamW, Piecewise, cosine
 from advss_tf.training.robust_model import Batch, Puzzle, RobustModel
 
-__all__ = ["SGD", "AdamW", "Batch", "Piecewise", "Puzzle", "RobustModel", "cosine"]
+__all__ = ["LARS", "SGD", "AdamW", "Batch", "Piecewise", "Puzzle", "RobustModel", "cosine"]

@@ -138,7 +138,7 @@ WRONG = [
     ("pretrain__attack__step_size", 0, "must be positive. Expected: a number > 0 or text such as '8/255' or null."),
     ("pretrain__attack__num_steps", 0, "must be at least 1."),
     ("pretrain__attack__keep", "first", "is not known. Expected: one of ['best', 'last']."),
-    ("pretrain__optimizer", MISSING, "is missing. Expected: a section with `kind`, one of ['adamw', 'sgd']. Received:"),
+    ("pretrain__optimizer", MISSING, "is missing. Expected: a section with `kind`, one of ['adamw', 'lars', 'sgd']."),
     ("pretrain__optimizer__learning_rate", 0, "must be positive."),
     ("pretrain__optimizer__learning_rate", "1/2", "must be a number."),
     ("pretrain__optimizer__momentum", 1, "must be below 1."),
@@ -217,6 +217,14 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
         (
             {"pretrain__optimizer__nesterov": True, "pretrain__optimizer__momentum": 0},
             "pretrain.optimizer.nesterov: needs momentum.",
+        ),
+        (
+            {"pretrain__optimizer": {"kind": "lars", "learning_rate": 1, "nesterov": True, "momentum": 0}},
+            "pretrain.optimizer.nesterov: needs momentum.",
+        ),
+        (
+            {"pretrain__optimizer": {"kind": "lars", "learning_rate": 1, "trust_coefficient": 0}},
+            "pretrain.optimizer.trust_coefficient: must be positive.",
         ),
         (
             {"pretrain__attack__num_restarts": 2, "pretrain__attack__random_start": False},
@@ -385,6 +393,7 @@ def test_fields_that_do_not_go_together_give_one_line(changes, sentence):
         {"evaluate": {"epsilons": [0, "4/255"], "step_size": "4/255"}},
         {"encoder": {"kind": "wide_resnet", "depth": 34}},
         {"pretrain__optimizer": {"kind": "adamw", "learning_rate": 1e-3}},
+        {"pretrain__optimizer": {"kind": "lars", "learning_rate": 5.0, "adapt": "all", "trust_coefficient": 0.002}},
         {"pretrain__optimizer__schedule__warmup_epochs": 0.57},
     ],
 )  # fmt: skip
