@@ -177,7 +177,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "sentence"), WRONG, ids=[f"{path}={value!r}"[:60] for path, value, _ in WRONG]
+    ("path", "value", "sentence"),
+    WRONG,
+    ids=[f"{path}={'missing' if value is MISSING else repr(value)}"[:60] for path, value, _ in WRONG],
 )
 def test_a_wrong_value_gives_one_line_with_its_path(path, value, sentence):
     fault = _fault(**{path: value})
