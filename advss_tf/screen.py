@@ -51,7 +51,7 @@ class Screen:
         """A table, to the screen; its rows also to the log."""
         table = Table(title=title, title_justify="left")
         for number, column in enumerate(columns):
-            table.add_column(column, justify="right" if number else "left")
+            table.add_column(column, justify="right" if number else "left", overflow="fold")
         for row in rows:
             table.add_row(*row)
             _LOG.info(" | ".join(row))

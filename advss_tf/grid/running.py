@@ -116,7 +116,7 @@ class _Going:
         """
         found = self._write(pictures=True)
         screen = self._screen(self.root / "grid.log")
-        columns, rows = plain_table(found, self._axes())
+        columns, rows = _narrow(*plain_table(found, self._axes()), axes=len(self._axes()))
         ball = ball_text(found)
         screen.table(f"{self.grid.name}: mean ± 95 % t-interval over runs{ball and f', in {ball}'}", columns, rows)
         for name, words in self.failed.items():
@@ -244,3 +244,9 @@ def _claim(root: Path, grid: config.Grid) -> None:
     if changes:
         expected, received = "the same grid, or a new --workdir", "; ".join(changes)
         raise InvalidInput(f"{root} holds another grid.", expected=expected, received=received)
+
+
+def _narrow(columns: Sequence[str], rows: Sequence[Sequence[str]], *, axes: int) -> tuple[list[str], list[list[str]]]:
+    """The table for a terminal: what the axes say, one column each, in one."""
+    cells = [" ".join(text for text in row[:axes] if text != "–") or "base" for row in rows]
+    return ["Cell", *columns[axes:]], [[cell, *row[axes:]] for cell, row in zip(cells, rows, strict=True)]
