@@ -87,8 +87,8 @@ class Encoder(Part):
     std: Numbers | None = Field(
         default=None, min_length=1, description="Divided by inside, per channel; null: ImageNet's, or 0.5 for grey."
     )
-    branches: Annotated[tuple[Literal["clean", "adversarial"], ...], Field(strict=False)] = Field(
-        default=(), max_length=2, description="Batch norms of its own for clean and attacked images; []: one for all."
+    branches: Annotated[tuple[Literal["clean", "adversarial", "pseudo"], ...], Field(strict=False)] = Field(
+        default=(), max_length=3, description="Batch norms of its own for each stream of images; []: one for all."
     )
 
 
