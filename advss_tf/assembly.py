@@ -19,7 +19,7 @@ from advss_tf.data import ImageData, load_data
 from advss_tf.encoders import build_encoder
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
-from advss_tf.pretext import TASKS
+from advss_tf.pretext import CONTRASTIVE, TASKS
 from advss_tf.training import LARS, SGD, AdamW, Piecewise, RobustModel, cosine
 
 
@@ -42,11 +42,25 @@ def attack_of(part: config.Attack | None) -> ProjectedGradientDescent | None:
     return ProjectedGradientDescent(get_threat(options.pop("norm"), options.pop("epsilon")), **options)
 
 
-def pretext_of(recipe: config.Recipe, encoder: keras.Model) -> RobustModel:
-    """The pretext model of a recipe's `pretrain` section, on an encoder."""
+def pretext_of(recipe: config.Recipe, encoder: keras.Model, data: ImageData) -> RobustModel:
+    """The pretext model of a recipe's `pretrain` section, on an encoder, for these images.
+
+    Raises:
+        InvalidInput: if the teacher or the pseudo-labels that the recipe names are missing or of other images.
+    """
     part = section(recipe, "pretrain")
     options = part.task.model_dump()
-    return TASKS[options.pop("kind")](encoder, seed=recipe.seed, **_attacks(part), **options)
+    kind = options.pop("kind")
+    if kind in CONTRASTIVE:
+        options |= {"crop_padding": data.crop_padding, "flip": data.flip}
+    if options.get("annealing") is not None:
+        steps = data.steps_per_epoch(part.batch_size, "unlabelled")
+        options["annealing"] |= {"epochs": part.epochs, "steps_per_epoch": steps}
+    if "pseudo_labels" in options:
+        del options["pseudo_labels"]
+        pseudo = pseudo_labels_of(recipe, data)
+        options["pseudo_sizes"] = () if pseudo is None else pseudo.sizes
+    return TASKS[kind](encoder, seed=recipe.seed, **_attacks(part), **options)
 
 
 def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> RobustModel:

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from . import rules, task_rules
+from . import contrastive_rules, rules, task_rules
 from .kinds import Data, Descent, Network
 from .parts import Counts, Part, Radii, Radius, Rules, Step, Text
 from .tasks import Auxiliary, Task
@@ -50,7 +50,13 @@ class Stage(Part):
 class Pretrain(Stage):
     """Learning without labels: P2 with `attack: null`, P3 with an attack."""
 
-    task: Task = Field(description="The puzzle that the encoder learns to solve.")
+    rules: ClassVar[Rules] = (
+        *Stage.rules,
+        contrastive_rules.attack_suits_method,
+        contrastive_rules.there_are_negatives,
+        contrastive_rules.annealing_ends_in_time,
+    )
+    task: Task = Field(description="What the encoder learns: a puzzle, or how views of an image belong together.")
     attack: Attack | None = Field(description="Attack on the training images; null: clean training.")
 
 
@@ -164,6 +170,7 @@ class Recipe(Part):
         rules.stages_connect,
         task_rules.patches_fit,
         task_rules.input_gradients_do_not_underflow,
+        contrastive_rules.branches_are_streams,
     )
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]*$",

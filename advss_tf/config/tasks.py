@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    recipe.pretrain.task                      # a `Task`: RotationTask, JigsawTask, SelfieTask or EnsembleTask
+    recipe.pretrain.task                      # a `Task`: RotationTask, … EnsembleTask, or one of contrastive_tasks.py
     recipe.finetune.auxiliary.task            # a `Member`: one of the first three
 
 The conditions between their fields are in task_rules.py.
@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from . import task_rules
+from .contrastive_tasks import Contrast
 from .parts import Part, Rules, Text
 
 
@@ -116,7 +117,7 @@ class EnsembleTask(Part):
     faithful: bool = Field(default=False, description="Whether every task that can be is `faithful`.")
 
 
-Task = Annotated[RotationTask | JigsawTask | SelfieTask | EnsembleTask, Field(discriminator="kind")]
+Task = Annotated[RotationTask | JigsawTask | SelfieTask | EnsembleTask | Contrast, Field(discriminator="kind")]
 
 
 class Auxiliary(Part):

@@ -126,8 +126,8 @@ class AdvCL(Contrastive):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        own = ("pseudo_sizes", "pseudo_weight", "perturbation", "base_temperature")
-        return {**super().provenance, **{name: getattr(self, name) for name in own}}
+        own = {name: getattr(self, name) for name in ("pseudo_weight", "perturbation", "base_temperature")}
+        return {**super().provenance, "pseudo_sizes": list(self.pseudo_sizes), **own}
 
     def puzzle_of(self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None) -> Puzzle:
         attacked, *clean = views
@@ -215,8 +215,8 @@ class AdvCL(Contrastive):
         options: dict[str, Any] = {"base_temperature": self.base_temperature}
         if self.asymmetry is not None:
             options |= self.asymmetry.options(views, adversarial=(0,))
-        if self.annealing is not None and self.optimizer is not None:
-            weight = self.annealing.weight(self.optimizer.iterations)
+        if self.annealing is not None and self.step is not None:
+            weight = self.annealing.weight(self.step)
             attacked = tf.range(views) == 0
             with_attacked = attacked[:, tf.newaxis] | attacked
             options["weights"] = tf.where(with_attacked, weight, 2.0 - weight) * options.get("weights", 1.0)

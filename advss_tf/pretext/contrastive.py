@@ -121,6 +121,12 @@ class Contrastive(RobustModel):
 
     # The views ---------------------------------------------------------------------------------------------------
 
+    @property
+    def step(self) -> Any:
+        """The number of the training step, which schedules go by; None before the model is compiled."""
+        optimizer = getattr(self, "optimizer", None)
+        return None if optimizer is None else optimizer.iterations
+
     def strength(self, step: Any) -> Any:
         """How strong annealed views are at a step, in [0, 1]."""
         return 1.0 if self.annealing is None else self.annealing.strength(step)
@@ -128,7 +134,7 @@ class Contrastive(RobustModel):
     def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
         images = batch.images
         if images.shape.rank == 4:
-            step = 0 if self.optimizer is None else self.optimizer.iterations
+            step = 0 if self.step is None else self.step
             wanted = views_for(self.views, crop_padding=self.crop_padding, flip=self.flip)
             views = make_views(wanted, images, fold(seed, 0), strength=self.strength(step))
         else:

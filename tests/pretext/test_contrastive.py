@@ -1,0 +1,132 @@
+"""What contrastive methods share: views from outside and from inside, streams, embeddings, memory, refusals."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.errors import InvalidInput
+from advss_tf.pretext import ACL, AdvCL, SimCLR
+from advss_tf.pretext.contrastive import attackable, retrieval
+from advss_tf.training import Batch
+
+SEED = tf.constant([3, 4])
+
+
+def test_views_from_the_pipeline_are_taken_as_they_are(two_stages, views):
+    given = views(2)
+    puzzle = SimCLR(two_stages(), projection=(4,)).pose(Batch(given), SEED)
+    for number in range(2):
+        np.testing.assert_array_equal(puzzle.inputs[f"view{number}"], given[:, number])
+
+
+def test_of_plain_images_the_step_makes_views_by_its_seed(two_stages, tiny_images):
+    model, images = SimCLR(two_stages(), projection=(4,)), Batch(tf.constant(tiny_images))
+    one, again, other = (model.pose(images, seed).inputs for seed in (SEED, SEED, SEED + 1))
+    np.testing.assert_array_equal(one["view0"], again["view0"])
+    assert np.abs(one["view0"] - other["view0"]).max() > 0.1
+    assert np.abs(one["view0"] - one["view1"]).max() > 0.1
+
+
+def test_batches_of_other_views_or_pixels_are_refused(two_stages, views):
+    model = SimCLR(two_stages(), projection=(4,))
+    with pytest.raises(InvalidInput, match=r"\(batch, 2, 8, 8, 3\)"):
+        model.check(views(3))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
+        model.check(views(2) - 0.5)
+
+
+def test_high_frequencies_may_be_negative_and_other_views_may_not(two_stages, small_attack, views):
+    model = AdvCL(two_stages(), attack=small_attack(), projection=(4,))
+    given = np.array(views(4))
+    given[:, 3] -= 0.5
+    model.check(tf.constant(given))
+    given[:, 2] -= 0.5
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
+        model.check(tf.constant(given))
+    given[:, 2], given[:, 3] = 0.5, np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
+        model.check(tf.constant(given))
+
+
+def test_together_views_share_statistics_and_apart_they_do_not(two_stages, views):
+    model = SimCLR(two_stages(keras.layers.BatchNormalization), projection=(6, 4))
+    given = tf.unstack(views(2), axis=1)
+    given[1] = given[1] * 0.2
+    together = model.embed_together(given, training=True, stream="clean")
+    apart = model.embed_apart(given, training=True, stream="clean")
+    assert together.shape == apart.shape == (2, 8, 4)
+    assert np.abs(together - apart).max() > 1e-2
+    np.testing.assert_allclose(
+        model.embed_together(given, training=False, stream="clean"),
+        model.embed_apart(given, training=False, stream="clean"),
+        atol=1e-5,
+    )
+
+
+def test_the_projection_has_the_branches_or_one_norm_for_all(branched, small_attack):
+    two = ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 4))
+    one = AdvCL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 4))
+    count = [sum("moving_mean" in v.path for v in model.projector.variables) for model in (two, one)]
+    assert count == [2, 1]
+
+
+def test_branches_that_are_not_the_streams_are_refused(branched, small_attack):
+    with pytest.raises(InvalidInput, match="branches.*streams"):
+        ACL(branched("clean", "adversarial", "pseudo"), attack=small_attack())
+    with pytest.raises(InvalidInput, match="branches.*streams"):
+        SimCLR(branched("clean", "adversarial"))
+    with pytest.raises(InvalidInput, match="branches.*streams"):
+        AdvCL(branched("clean", "adversarial"), attack=small_attack(), pseudo_sizes=(2,))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"projection": ()}, "projection"),
+        ({"projection": (0,)}, "hidden|outputs|num_outputs|positive"),
+        ({"views": ("strong",)}, "no positives"),
+        ({"views": ("strong", "storng")}, "did you mean 'strong'"),
+    ],
+)
+def test_what_makes_no_loss_is_refused(options, words, two_stages):
+    with pytest.raises(InvalidInput, match=words):
+        SimCLR(two_stages(), **options)
+
+
+def test_a_batch_of_one_is_refused(two_stages, views):
+    model = SimCLR(two_stages(), projection=(4,))
+    with pytest.raises(InvalidInput, match="no negatives"):
+        model.descend(model.pose(Batch(views(2)[:1]), SEED).inputs, None, training=True)
+
+
+def test_high_frequencies_are_not_attacked():
+    attackable("weak", "strong", "annealed", "original")
+    with pytest.raises(InvalidInput, match="no pixels"):
+        attackable("strong", "high_frequency")
+
+
+def test_memory_grows_with_the_square_of_views_times_images(two_stages, small_attack):
+    model = AdvCL(two_stages(), attack=small_attack())
+    assert model.loss_bytes(512) == 64 * 2**20
+    assert model.loss_bytes(8192) == 16 * 2**30
+    assert model.loss_bytes(8192, replicas=8) == 2 * 2**30
+    assert ACL(two_stages(), attack=small_attack(), sir_weight=1.0).loss_bytes(512) == 16 * 2**20
+
+
+def test_retrieval_counts_both_directions():
+    """Three images on the circle: the first two find each other's partner, the third's views lie apart."""
+    angles = np.radians([[0, 90, 180], [5, 95, 300]])
+    found = retrieval(tf.constant(np.stack([np.cos(angles), np.sin(angles)], -1)))
+    # 180° is nearest to 95°, and 300° to 0°.
+    np.testing.assert_array_equal(found, [1, 1, 0])
+
+
+def test_retrieval_never_finds_itself():
+    same = tf.ones((2, 4, 3)) * tf.reshape(tf.range(1.0, 5.0), (1, 4, 1))
+    assert retrieval(same).numpy().max() <= 1
+    np.testing.assert_array_equal(retrieval(tf.stack([tf.eye(4), tf.eye(4)])), np.ones(4))

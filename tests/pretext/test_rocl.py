@@ -1,0 +1,62 @@
+"""RoCL: its two terms from the definition, its attack, the side that its code holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.errors import InvalidInput
+from advss_tf.pretext import RoCL
+from advss_tf.training import Batch
+
+SEED = tf.constant([0, 0])
+
+
+def test_the_terms_are_those_of_the_definition(two_stages, small_attack, views, naive_nt_xent):
+    model = RoCL(two_stages(), attack=small_attack(), projection=(5,))
+    given = views(2)
+    moved, puzzle = given[:, 0] * 0.9, model.pose(Batch(given), SEED)
+    z = np.stack([model(images) for images in (moved, given[:, 0], given[:, 1])])
+    terms = model.descend({"images": moved}, puzzle, training=False)
+    # The sum over the six ordered pairs, over 3 N, is twice the mean over pairs.
+    np.testing.assert_allclose(model.total(terms), 2 * naive_nt_xent(z) + naive_nt_xent(z[::2]) / 256, rtol=1e-4)
+
+
+def test_the_attack_turns_a_view_from_the_other(two_stages, small_attack, views, naive_nt_xent):
+    model = RoCL(two_stages(), attack=small_attack(), projection=(5,))
+    given = views(2)
+    puzzle = model.pose(Batch(given), SEED)
+    assert set(puzzle.inputs) == {"images"}
+    climbed = model.climb({"images": given[:, 0] * 0.9}, puzzle, model.context(puzzle, training=False), training=False)
+    np.testing.assert_allclose(
+        climbed, naive_nt_xent(np.stack([model(given[:, 0] * 0.9), model(given[:, 1])])), rtol=1e-4
+    )
+
+
+def test_one_sided_the_value_is_the_same_and_the_gradient_another(two_stages, small_attack, views):
+    values, gradients = [], []
+    for one_sided in (False, True):
+        model = RoCL(two_stages(), attack=small_attack(), projection=(5,), one_sided=one_sided)
+        puzzle = model.pose(Batch(views(2)), SEED)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model.total(model.descend(puzzle.inputs, puzzle, training=True)))
+        values.append(float(loss))
+        gradients.append(tape.gradient(loss, model.trainable_variables[0]).numpy())
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    assert np.abs(gradients[0] - gradients[1]).max() > 1e-3 * np.abs(gradients[0]).max()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"views": ("strong",) * 3}, "two views"),
+        ({"views": ("high_frequency", "strong")}, "no pixels"),
+        ({"attack": None}, "attacks its views"),
+        ({"adversarial_weight": -1.0}, "adversarial_weight"),
+        ({"one_sided": True, "asymmetry": {}}, "held fixed"),
+    ],
+)
+def test_impossible_options_are_refused(options, words, two_stages, small_attack):
+    with pytest.raises(InvalidInput, match=words):
+        RoCL(two_stages(), **{"attack": small_attack(), **options})

@@ -1,0 +1,37 @@
+"""SimCLR: its loss is NT-Xent of what the projection says of two or more views."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.errors import InvalidInput
+from advss_tf.pretext import SimCLR
+from advss_tf.training import Batch
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_loss_is_that_of_the_definition(count, two_stages, views, naive_nt_xent):
+    model = SimCLR(two_stages(), views=("strong",) * count, projection=(5,), temperature=0.3)
+    given = views(count)
+    embeddings = np.stack([model(given[:, number]) for number in range(count)])
+    puzzle = model.pose(Batch(given), tf.constant([0, 0]))
+    terms = model.descend(puzzle.inputs, puzzle, training=True)
+    np.testing.assert_allclose(terms["contrastive"], naive_nt_xent(embeddings, 0.3), rtol=1e-5)
+
+
+def test_it_learns_to_find_the_other_view(two_stages, tiny_images):
+    model = SimCLR(two_stages(), views=("weak", "weak"), projection=(16,), temperature=0.2)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    before = model.evaluate(tiny_images, verbose=0, return_dict=True)
+    model.fit(tf.data.Dataset.from_tensor_slices(tiny_images).repeat(200).batch(8), verbose=0)
+    after = model.evaluate(tiny_images, verbose=0, return_dict=True)
+    assert after["loss"] < 0.8 * before["loss"] and after["retrieval"] >= 0.75
+
+
+def test_it_attacks_nothing(two_stages, small_attack):
+    for name in ("attack", "eval_attack"):
+        with pytest.raises(InvalidInput, match="attacks nothing"):
+            SimCLR(two_stages(), **{name: small_attack()})
