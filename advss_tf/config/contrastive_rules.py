@@ -37,7 +37,7 @@ def one_side_is_held_once(task: contrastive_tasks.RoclTask) -> Iterator[Fault]:
         yield Fault("one_sided", "and asymmetry both say what is held fixed", "one of them", received)
 
 
-def annealing_changes_something(task: contrastive_tasks.AclTask | contrastive_tasks.AdvclTask) -> Iterator[Fault]:
+def annealing_changes_something(task: contrastive_tasks.DualStream | contrastive_tasks.Multiview) -> Iterator[Fault]:
     """Without annealed views and without growth there is nothing that a schedule could change."""
     views = (*getattr(task, "views", ()), *getattr(task, "clean_views", ()), getattr(task, "attacked_view", ""))
     if task.annealing is not None and not task.annealing.growth and "annealed" not in views:

@@ -77,11 +77,10 @@ class RoclTask(ContrastiveTask):
     asymmetry: Asymmetric | None = Field(default=None, description="A-InfoNCE's asymmetry; null: none.")
 
 
-class AclTask(ContrastiveTask):
-    """Clean views find each other, and attacked ones each other (Jiang et al. 2020)."""
+class DualStream(ContrastiveTask):
+    """What ACL and the methods that it is the base of share."""
 
     rules: ClassVar[Rules] = (contrastive_rules.annealing_changes_something,)
-    kind: Literal["acl"] = Field(description="A clean pair and an attacked pair of views.")
     views: Pair = Field(default=("strong", "strong"), min_length=2, max_length=2, description="The two views.")
     projection: Counts = Field(
         default=(512, 512, 512), min_length=1, description="Sizes of the projection's layers, the embedding's last."
@@ -94,7 +93,13 @@ class AclTask(ContrastiveTask):
     annealing: Annealed | None = Field(default=None, description="DynACL's schedules; null: none.")
 
 
-class AclAirTask(AclTask):
+class AclTask(DualStream):
+    """Clean views find each other, and attacked ones each other (Jiang et al. 2020)."""
+
+    kind: Literal["acl"] = Field(description="A clean pair and an attacked pair of views.")
+
+
+class AclAirTask(DualStream):
     """ACL with adversarial invariant regularisation (Xu et al. 2023)."""
 
     kind: Literal["acl_air"] = Field(description="ACL with standard and adversarial invariance.")
@@ -102,7 +107,7 @@ class AclAirTask(AclTask):
     air_weight: float = Field(default=0.5, ge=0, description="Weight of the adversarial invariance.")
 
 
-class DynaclTask(AclTask):
+class DynaclTask(DualStream):
     """ACL whose augmentation weakens while attacked views gain weight (Luo et al. 2023)."""
 
     kind: Literal["dynacl"] = Field(description="ACL with schedules of augmentation and weight.")
@@ -110,11 +115,10 @@ class DynaclTask(AclTask):
     annealing: Annealed = Field(default=Annealed(), description="The schedules.")
 
 
-class AdvclTask(ContrastiveTask):
-    """Clean, high-frequency and attacked views, and clusters that attacked images name (Fan et al. 2021)."""
+class Multiview(ContrastiveTask):
+    """What AdvCL and A-InfoNCE share."""
 
     rules: ClassVar[Rules] = (contrastive_rules.annealing_changes_something,)
-    kind: Literal["advcl"] = Field(description="Several views of which one is attacked, and pseudo-labels.")
     clean_views: Views = Field(
         default=("strong", "strong", "high_frequency"), min_length=1, description="Views that are not attacked."
     )
@@ -134,7 +138,13 @@ class AdvclTask(ContrastiveTask):
     cache: bool = Field(default=True, description="Forward the clean views once a step; the gradient is the same.")
 
 
-class AInfonceTask(AdvclTask):
+class AdvclTask(Multiview):
+    """Clean, high-frequency and attacked views, and clusters that attacked images name (Fan et al. 2021)."""
+
+    kind: Literal["advcl"] = Field(description="Several views of which one is attacked, and pseudo-labels.")
+
+
+class AInfonceTask(Multiview):
     """AdvCL with an asymmetric loss (Yu et al. 2022)."""
 
     kind: Literal["a_infonce"] = Field(description="AdvCL with inferior positives and hard negatives.")

@@ -129,6 +129,10 @@ class AdvCL(Contrastive):
         own = {name: getattr(self, name) for name in ("pseudo_weight", "perturbation", "base_temperature")}
         return {**super().provenance, "pseudo_sizes": list(self.pseudo_sizes), **own}
 
+    @property
+    def attacked_streams(self) -> tuple[str, ...]:
+        return self.streams[1:]
+
     def puzzle_of(self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None) -> Puzzle:
         attacked, *clean = views
         fixed = {"clean": tf.stack(clean)}

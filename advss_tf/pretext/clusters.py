@@ -5,8 +5,8 @@ Synopsis:
     heads = ClusterHeads(512, sizes=(2, 10, 50, 100, 500), seed=0)
     terms = heads.terms(features, heads.targets(labels))     # {"pseudo": (batch,), "pseudo_accuracy": (batch,)}
 
-Reference: Yan, Misra, Gupta, Ghadiyaram, Mahajan, "ClusterFit: Improving Generalization of Visual Representations", CVPR
-2020 (arXiv 1912.03330); an ensemble of them in Fan et al. 2021 (AdvCL).
+Reference: Yan et al., "ClusterFit: Improving Generalization of Visual Representations", CVPR 2020 (arXiv 1912.03330);
+an ensemble of them in Fan et al. 2021 (AdvCL).
 """
 
 from __future__ import annotations

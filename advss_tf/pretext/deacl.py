@@ -1,4 +1,4 @@
-"""DeACL: a student learns a clean teacher's angles, and to keep them under attack. One clean pretraining and 100 epochs.
+"""DeACL: a student learns a clean teacher's angles, and to keep them under attack.
 
 Synopsis:
 

@@ -2,6 +2,7 @@
 
 from advss_tf.training.lars import LARS
 from advss_tf.training.optimizers import SGD, AdamW, Piecewise, cosine
-from advss_tf.training.robust_model import Batch, Puzzle, RobustModel
+from advss_tf.training.puzzle import Batch, Puzzle
+from advss_tf.training.robust_model import RobustModel
 
 __all__ = ["LARS", "SGD", "AdamW", "Batch", "Piecewise", "Puzzle", "RobustModel", "cosine"]

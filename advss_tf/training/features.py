@@ -45,13 +45,15 @@ def features_of(
         with norm_branch(branch):
             return tf.cast(encode(encoder, images, training=False), tf.float32)
 
-    found, labels = [], []
+    found: list[np.ndarray] = []
+    labels: list[np.ndarray | None] = []
     for batch in batches:
         images, own, _ = keras.utils.unpack_x_y_sample_weight(batch)
         found.append(features(tf.convert_to_tensor(images)).numpy())
         labels.append(None if own is None else np.asarray(own))
     if not found:
         raise InvalidInput("There are no images.", expected="one batch or more", received="0 batches")
-    if any(own is None for own in labels):
+    known = [own.reshape(-1) for own in labels if own is not None]
+    if len(known) < len(labels):
         return np.concatenate(found), None
-    return np.concatenate(found), np.concatenate(labels).astype(np.int64).reshape(-1)
+    return np.concatenate(found), np.concatenate(known).astype(np.int64)

@@ -16,8 +16,8 @@ images, unless the layers are synchronised.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -27,29 +27,8 @@ from advss_tf.encoders import branches, norm_branch
 from advss_tf.randomness import drawing_for_xla, seed_for
 from advss_tf.training.checks import check_images, checked_attack, checked_encoder
 from advss_tf.training.inference import encode, hoisting
-
-Terms: TypeAlias = dict[str, tf.Tensor]
-
-
-class Batch(NamedTuple):
-    """What the data brings: `images` `(batch, height, width, channels)` in [0, 1]; `labels` `(batch,)` or None."""
-
-    images: tf.Tensor
-    labels: tf.Tensor | None = None
-
-
-class Puzzle(NamedTuple):
-    """What one batch asks, after every random choice has been made.
-
-    Attributes:
-        inputs: `{name: (batch, height, width, channels)}`, the images that the attack may move, in [0, 1].
-        targets: What is to be answered, such as labels `(batch,)`; None if nothing is.
-        fixed: Tensors by name that neither the attack nor the weights move; None if there are none.
-    """
-
-    inputs: dict[str, tf.Tensor]
-    targets: Any = None
-    fixed: dict[str, tf.Tensor] | None = None
+from advss_tf.training.puzzle import Batch, Puzzle, Terms
+from advss_tf.training.strategy import global_size
 
 
 class RobustModel(keras.Model):
@@ -100,10 +79,9 @@ class RobustModel(keras.Model):
         raise TypeError(f"{type(self).__name__} does not say how a puzzle is posed: define `pose`.")
 
     def share(self, puzzle: Puzzle, *, training: bool) -> Puzzle:
-        """Adds to `puzzle.fixed` what is forwarded once for the attack and the weights, whose gradient flows through it.
+        """Adds to `puzzle.fixed` what is forwarded once for both the attack and the weights, which learn through it.
 
-        By default nothing. Such are the answers of a teacher, or clean embeddings where the attack runs in the mode
-        that the weights are trained in.
+        By default nothing. Such are a teacher's answers, or clean embeddings where attacks run in training mode.
         """
         del training
         return puzzle
@@ -169,6 +147,11 @@ class RobustModel(keras.Model):
         wanted = "clean" if self.attack is None else "adversarial"
         return wanted if wanted in self.branches else next(iter(self.branches), None)
 
+    @property
+    def attacked_streams(self) -> tuple[str, ...]:
+        """The streams that go through the attack's loop, and are prepared for it."""
+        return ("adversarial",)
+
     def total(self, terms: Terms) -> tf.Tensor:
         """The weighted sum of the loss terms, `(batch,)`."""
         return tf.add_n([weight * terms[name] for name, weight in self.term_weights().items()])
@@ -188,7 +171,7 @@ class RobustModel(keras.Model):
         batch, weights = self._batch(data)
         step = self.optimizer.iterations
         puzzle = self._posed(batch, seed_for(self.seed, step, "pose"))
-        count = _global_size(batch.images)
+        count = global_size(batch.images)
         with tf.GradientTape() as tape:
             puzzle = self.share(puzzle, training=True)
             with tape.stop_recording():
@@ -220,10 +203,22 @@ class RobustModel(keras.Model):
             return AttackResult(puzzle.inputs, None, None)
         training = attack.batch_norm == "training"
         # Trained is what attacks train, measured is what is handed over: the branch that is prepared for the loop.
-        stream = (self.delivered_branch if climb == self.probe else None) or "adversarial"
-        with self.stream(stream), hoisting(*(() if training else self.networks)), keras.StatelessScope():
+        delivered = self.delivered_branch if climb == self.probe else None
+        streams = self.attacked_streams if delivered is None else (delivered,)
+        with self.stream(streams[0]), self._hoisting(() if training else streams), keras.StatelessScope():
             context = self.context(puzzle, training=training)
             return attack.run(lambda inputs: climb(inputs, puzzle, context, training=training), puzzle.inputs, seed)
+
+    @contextlib.contextmanager
+    def _hoisting(self, streams: tuple[str, ...]) -> Iterator[None]:
+        """Prepares the networks for each of the streams; for none it takes away what was prepared outside."""
+        with contextlib.ExitStack() as stack:
+            if not streams:
+                stack.enter_context(hoisting())
+            for stream in streams:
+                with self.stream(stream):
+                    stack.enter_context(hoisting(*self.networks))
+            yield
 
     def _objective(self, loss: tf.Tensor, weights: tf.Tensor | None, count: tf.Tensor) -> tf.Tensor:
         """This replica's share of the mean over the global batch; the optimizer adds the shares up."""
@@ -296,13 +291,6 @@ class RobustModel(keras.Model):
         self.check(images)
         weights = None if weights is None else tf.cast(tf.reshape(weights, (-1,)), tf.float32)
         return Batch(images, labels), weights
-
-
-def _global_size(images: tf.Tensor) -> tf.Tensor:
-    """The number of images that all replicas have together, float32."""
-    replica = tf.distribute.get_replica_context()
-    count = tf.cast(tf.shape(images)[0], tf.float32)
-    return replica.all_reduce(tf.distribute.ReduceOp.SUM, count) if replica.num_replicas_in_sync > 1 else count
 
 
 def _was_updated(tracker: keras.metrics.Mean) -> bool:

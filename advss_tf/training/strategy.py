@@ -101,6 +101,13 @@ def distributed(strategy: tf.distribute.Strategy, make_dataset: Callable[..., tf
     return strategy.distribute_datasets_from_function(of_worker)
 
 
+def global_size(images: tf.Tensor) -> tf.Tensor:
+    """The number of images that all replicas have together, a float32 scalar; called by each of them in its step."""
+    replica = tf.distribute.get_replica_context()
+    count = tf.cast(tf.shape(images)[0], tf.float32)
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, count) if replica.num_replicas_in_sync > 1 else count
+
+
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     """One strategy for the same devices in a process: two would number their reductions alike, and mix them up."""

@@ -74,11 +74,11 @@ def test_the_projection_has_the_branches_or_one_norm_for_all(branched, small_att
 
 
 def test_branches_that_are_not_the_streams_are_refused(branched, small_attack):
-    with pytest.raises(InvalidInput, match="branches.*streams"):
+    with pytest.raises(InvalidInput, match=r"branches.*streams"):
         ACL(branched("clean", "adversarial", "pseudo"), attack=small_attack())
-    with pytest.raises(InvalidInput, match="branches.*streams"):
+    with pytest.raises(InvalidInput, match=r"branches.*streams"):
         SimCLR(branched("clean", "adversarial"))
-    with pytest.raises(InvalidInput, match="branches.*streams"):
+    with pytest.raises(InvalidInput, match=r"branches.*streams"):
         AdvCL(branched("clean", "adversarial"), attack=small_attack(), pseudo_sizes=(2,))
 
 
@@ -88,7 +88,7 @@ def test_branches_that_are_not_the_streams_are_refused(branched, small_attack):
         ({"temperature": 0.0}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"projection": ()}, "projection"),
-        ({"projection": (0,)}, "hidden|outputs|num_outputs|positive"),
+        ({"projection": (0,)}, r"hidden|outputs|positive"),
         ({"views": ("strong",)}, "no positives"),
         ({"views": ("strong", "storng")}, "did you mean 'strong'"),
     ],

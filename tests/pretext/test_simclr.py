@@ -28,7 +28,8 @@ def test_it_learns_to_find_the_other_view(two_stages, tiny_images):
     before = model.evaluate(tiny_images, verbose=0, return_dict=True)
     model.fit(tf.data.Dataset.from_tensor_slices(tiny_images).repeat(200).batch(8), verbose=0)
     after = model.evaluate(tiny_images, verbose=0, return_dict=True)
-    assert after["loss"] < 0.8 * before["loss"] and after["retrieval"] >= 0.75
+    # Guessing finds one in 15.
+    assert after["loss"] < 0.7 * before["loss"] and after["retrieval"] >= 4 / 15
 
 
 def test_it_attacks_nothing(two_stages, small_attack):
