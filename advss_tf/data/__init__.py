@@ -15,7 +15,7 @@ from advss_tf.data.corrupted import corrupted_catalogue
 from advss_tf.data.frequency import high_frequency, low_frequency
 from advss_tf.data.images import ImageData
 from advss_tf.data.sources import load_data
-from advss_tf.data.views import VIEWS, Strong, Weak, make_views
+from advss_tf.data.views import VIEWS, Strong, Weak, make_views, views_for
 
 __all__ = [
     "VIEWS",
@@ -30,4 +30,5 @@ __all__ = [
     "load_data",
     "low_frequency",
     "make_views",
+    "views_for",
 ]
