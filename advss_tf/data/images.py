@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from advss_tf.data.augment import crop_and_flip
@@ -133,6 +134,7 @@ class ImageData:
         self,
         batch_size: int,
         *,
+        pseudo_labels: np.ndarray | None = None,
         augment: bool = True,
         seed: int | None = None,
         start_step: int = 0,
@@ -142,9 +144,12 @@ class ImageData:
     ) -> tf.data.Dataset:
         """Training batches of images alone, from all of train; otherwise as `train`."""
         plan = self._plan(batch_size, seed, start_step, num_steps, worker, num_workers)
-        return training_batches(self.train_part, plan, augment=self._augment if augment else None, labelled=False)
+        augment_with = self._augment if augment else None
+        return training_batches(
+            self.train_part, plan, augment=augment_with, labelled=False, pseudo_labels=pseudo_labels
+        )
 
-    def held_out(self, batch_size: int = 256) -> tf.data.Dataset:
+    def held_out(self, batch_size: int = 256, pseudo_labels: np.ndarray | None = None) -> tf.data.Dataset:
         """The held-out `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.
 
         Raises:
@@ -154,7 +159,9 @@ class ImageData:
         if not self.num_held_out:
             raise InvalidInput("Nothing was held out.", expected="held_out > 0 in load_data", received="held_out=0")
         TrainingPlan(batch_size)
-        return ordered_batches(self.held_out_part, batch_size, labelled=self.class_names is not None)
+        return ordered_batches(
+            self.held_out_part, batch_size, labelled=self.class_names is not None, pseudo_labels=pseudo_labels
+        )
 
     def test(self, batch_size: int = 256) -> tf.data.Dataset:
         """The test `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.

@@ -115,9 +115,17 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def training_batches(
-    part: Part, plan: TrainingPlan, *, augment: Augment | None = None, labelled: bool = True
+    part: Part,
+    plan: TrainingPlan,
+    *,
+    augment: Augment | None = None,
+    labelled: bool = True,
+    pseudo_labels: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Full batches in the order of `plan`, float32 in [0, 1], augmented, with their labels if `labelled`."""
+    """Full batches in the order of `plan`, float32 in [0, 1], augmented, with their labels if `labelled`.
+
+    `pseudo_labels`, int64 `(records, heads)`, take the place of labels; only for stores whose references are numbers.
+    """
     steps = plan.num_steps or steps_per_epoch(len(part), plan.batch_size)
     passes = None if plan.num_steps else _Passes(plan.start_step, steps)
     if passes is None:
@@ -131,20 +139,28 @@ def training_batches(
         images, labels = part.store.read(references[plan.rows])
         if augment is not None:
             images = augment(images, seed_for(plan.seed, step, "augment"), plan.batch_size, plan.rows.start)
-        return step, _batch(as_float(images), labels if labelled else None)
+        labels = labels if labelled else None
+        if pseudo_labels is not None:
+            labels = tf.gather(pseudo_labels, references[plan.rows])
+        return step, _batch(as_float(images), labels)
 
     dataset = numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
     return dataset.map(lambda step, batch: batch) if passes is None else passes.count(dataset)
 
 
-def ordered_batches(part: Part, batch_size: int, *, labelled: bool = True) -> tf.data.Dataset:
+def ordered_batches(
+    part: Part, batch_size: int, *, labelled: bool = True, pseudo_labels: np.ndarray | None = None
+) -> tf.data.Dataset:
     """Every image of `part` once, in ascending order, the last batch as small as it comes."""
 
     @_as_written
     def load(references: tf.Tensor) -> Any:
         images, labels = part.store.read(references)
-        return _batch(as_float(images), labels if labelled else None)
+        labels = labels if labelled else None
+        if pseudo_labels is not None:
+            labels = tf.gather(pseudo_labels, references)
+        return _batch(as_float(images), labels)
 
     dataset = part.store.epoch(part.numbers, None, 0).rebatch(batch_size)
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
