@@ -63,24 +63,25 @@ def refine(here: Run) -> dict[str, Any]:
 
 def _clusters(here: Run, path: Path, sizes: tuple[int, ...], *, normalise: bool, declared: bool) -> PseudoLabels:
     """The clusters of the features of an exported encoder."""
-    provenance, inside = read_provenance(path), here.workdir.root in path.parents
+    shown = path.relative_to(here.workdir.root) if here.workdir.root in path.parents else path
+    provenance = read_provenance(path)
     external = is_external(provenance, here.data, declared=declared)
-    here.screen.say(f"{len(sizes)} k-means of the features of {path}")
+    here.screen.say(f"k-means of the features of {shown}")
     return cluster_features(
         load_encoder(path),
         here.data,
         sizes,
         seed=here.recipe.seed,
         normalise=normalise,
-        encoder_info=encoder_facts(provenance, path.relative_to(here.workdir.root) if inside else path),
+        encoder_info=encoder_facts(provenance, shown),
         external=external,
     )
 
 
 def _own_clusters(here: Run) -> PseudoLabels:
     """The labels that `refine` learns; made once, so that what is gone on with goes on with the same."""
-    path, part = here.workdir.stage("refine") / "pseudo_labels.npz", here.recipe.refine
-    if part is not None and is_chief(here.strategy) and not path.is_file():
+    path, part = here.workdir.stage("refine") / "pseudo_labels.npz", assembly.section(here.recipe, "refine")
+    if is_chief(here.strategy) and not path.is_file():
         clean = pretrained(here, "clean")
         pseudo = _clusters(here, clean, (part.clusters,), normalise=part.normalise, declared=False)
         pseudo.save(path)
@@ -91,9 +92,10 @@ def _own_clusters(here: Run) -> PseudoLabels:
 
 def _models(here: Run, start: Path) -> tuple[RobustClassifier, RobustClassifier]:
     """The two classifiers of pseudo-labels, each on an encoder of its own, as the first freezes the one it has."""
+    section = assembly.section(here.recipe, "refine")
     with here.strategy.scope():
         linear, full = assembly.refiners_of(here.recipe, load_encoder(start), load_encoder(start))
-        for model, part in ((linear, here.recipe.refine.linear), (full, here.recipe.refine.full)):
+        for model, part in ((linear, section.linear), (full, section.full)):
             steps = here.data.steps_per_epoch(part.batch_size, "unlabelled")
             model.compile(assembly.optimizer_of(part, steps), jit_compile=here.recipe.jit_compile)
     return linear, full

@@ -129,7 +129,7 @@ class PseudoLabels:
                 "`source` is not JSON.", expected="a dict of texts, finite numbers, lists", received=str(error)
             ) from error
         arrays = {"labels": self.labels, "sizes": np.array(self.sizes, np.int64), "source": np.array(source)}
-        with replacing(path) as file:
+        with replacing(Path(path)) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         return Path(path)
 
