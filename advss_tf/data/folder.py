@@ -58,9 +58,6 @@ class FolderStore:
             self._paths = tf.constant([file.path for file in files])
             self._labels = None if labels is None else tf.constant(labels, tf.int64)
 
-    def __len__(self) -> int:
-        return int(self._paths.shape[0])
-
     def epoch(self, numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:
         """One vector of file numbers; see `Store`."""
         return shuffled_numbers(numbers, seed, offset)

@@ -55,9 +55,6 @@ class ArrayStore:
             self._images = tf.constant(images)
             self._labels = None if labels is None else tf.constant(labels, tf.int64)
 
-    def __len__(self) -> int:
-        return int(self._images.shape[0])
-
     def epoch(self, numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:
         """One vector of record numbers; see `Store`."""
         return shuffled_numbers(numbers, seed, offset)

@@ -36,9 +36,6 @@ class Store(Protocol):
 
     image_shape: tuple[int, int, int]
 
-    def __len__(self) -> int:
-        """How many records there are, those of every part."""
-
     def epoch(self, numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:
         """References to the records `numbers` from place `offset` of the epoch on, in vectors of any length.
 
