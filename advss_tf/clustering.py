@@ -82,7 +82,7 @@ def cluster_features(
     fitted = np.isin(records, data.train_part.numbers)
     seeds = {size: derived_seed(seed, f"cluster/{size}") for size in sizes}
     found = [_clusters(features, fitted, size, seed=seeds[size], minibatch=minibatch) for size in sizes]
-    labels = np.full((len(data.train_part.store), len(sizes)), NO_LABEL, np.int64)
+    labels = np.full((data.num_records, len(sizes)), NO_LABEL, np.int64)
     labels[records] = np.stack([each.labels for each in found], axis=1)
     about = {
         "data": {"name": data.name, "fingerprint": data.fingerprint},
@@ -102,7 +102,7 @@ def cluster_features(
 
 def train_records(data: ImageData) -> np.ndarray:
     """The record numbers of the train split, held out or not, ascending int64; a test split among them is left out."""
-    numbers = np.arange(len(data.train_part.store), dtype=np.int64)
+    numbers = np.arange(data.num_records, dtype=np.int64)
     test = data.test_part
     return numbers if test is None or test.store is not data.train_part.store else np.setdiff1d(numbers, test.numbers)
 

@@ -150,6 +150,7 @@ def test_finetuning_without_the_refined_encoder_is_refused(story, tmp_path):
         _quiet_run(make_recipe(VALUES), Workdir(tmp_path / "empty"), ["refine"])
 
 
+@pytest.mark.slow
 def test_a_refinement_that_is_cut_goes_on_and_ends_with_the_same_bits(story, tmp_path):
     workdir = _copy(story, tmp_path / "cut", without=("refine", "finetune", "evaluate"))
     recipe, steps = make_recipe(VALUES), load_data("digits", seed=1).steps_per_epoch(128, "unlabelled")
@@ -190,6 +191,7 @@ def test_an_encoder_of_other_images_is_refused_unless_the_recipe_says_so(foreign
     assert str(tmp_path) not in json.dumps(pseudo.source)
 
 
+@pytest.mark.slow
 def test_what_pretraining_learned_from_outside_is_said_by_every_export_and_record_after_it(story, tmp_path):
     workdir = _copy(story, tmp_path / "outside", without=("refine", "finetune", "evaluate", "cluster"))
     for path in (workdir.encoder, workdir.kept_encoder("clean")):

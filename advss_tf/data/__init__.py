@@ -16,7 +16,7 @@ from advss_tf.data.frequency import high_frequency, low_frequency
 from advss_tf.data.images import ImageData
 from advss_tf.data.pseudo_labels import PseudoLabels
 from advss_tf.data.sources import load_data
-from advss_tf.data.views import VIEWS, Strong, Weak, make_views
+from advss_tf.data.views import VIEWS, Strong, Weak, make_views, views_for
 
 __all__ = [
     "VIEWS",
@@ -32,4 +32,5 @@ __all__ = [
     "load_data",
     "low_frequency",
     "make_views",
+    "views_for",
 ]

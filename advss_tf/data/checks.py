@@ -80,6 +80,36 @@ def check_labels(
             )
 
 
+def check_pseudo_labels(
+    pseudo_labels: Any, name: str = "pseudo_labels", *, count: int, used: np.ndarray | None = None
+) -> None:
+    """Refuses anything but one class number per record and head.
+
+    Args:
+        pseudo_labels: An array `(count, heads)`, any integer dtype, row `k` for record `k`.
+        name: The argument's name, for the message.
+        count: How many records there are.
+        used: The numbers of the records that are looked at, `(n,)`; the others may hold anything. None for all.
+
+    Raises:
+        InvalidInput: if `pseudo_labels` is no array of integers, has another shape or no head, or holds a negative
+            value, naming its record.
+    """
+    dtype, shape = _static(pseudo_labels, name)
+    if not tf.as_dtype(dtype).is_integer:
+        raise InvalidInput(f"`{name}` must be class numbers.", expected="an integer dtype", received=f"dtype={dtype}")
+    if shape is None or not _fits(shape, (count, None)) or shape[1] == 0:
+        expected = f"({count}, heads): one row a record of the train split, one head or more"
+        raise InvalidInput(f"`{name}` has the wrong shape.", expected=expected, received=f"shape={shape}")
+    values = np.asarray(pseudo_labels)
+    numbers = np.arange(count) if used is None else used
+    wrong = (values[numbers] < 0).any(axis=1)
+    if wrong.any():
+        record = int(numbers[np.argmax(wrong)])
+        received = f"{name}[{record}]={values[record].tolist()}"
+        raise InvalidInput(f"`{name}` lacks a record that is used.", expected="class numbers >= 0", received=received)
+
+
 def check_range(images: np.ndarray, name: str) -> None:
     """Refuses float images with a value that is not finite or not in [0, 1], naming the first such image."""
     if images.size and not (images.min() >= 0.0 and images.max() <= 1.0):  # false for NaN too, in one pass

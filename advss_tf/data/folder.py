@@ -58,6 +58,9 @@ class FolderStore:
             self._paths = tf.constant([file.path for file in files])
             self._labels = None if labels is None else tf.constant(labels, tf.int64)
 
+    def __len__(self) -> int:
+        return int(self._paths.shape[0])
+
     def epoch(self, numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:
         """One vector of file numbers; see `Store`."""
         return shuffled_numbers(numbers, seed, offset)
@@ -67,6 +70,10 @@ class FolderStore:
         spec = tf.TensorSpec(self.image_shape, tf.uint8)
         images = tf.map_fn(self._decode, tf.gather(self._paths, references), fn_output_signature=spec)
         return images, None if self._labels is None else tf.gather(self._labels, references)
+
+    def record_numbers(self, references: tf.Tensor) -> tf.Tensor:
+        """The references, which are file numbers; see `Store`."""
+        return references
 
     def _decode(self, path: tf.Tensor) -> tf.Tensor:
         channels = self.image_shape[-1]

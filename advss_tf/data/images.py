@@ -4,12 +4,14 @@ Synopsis:
 
     data = load_data("digits", labels_per_class=20)
     pretext.fit(data.unlabelled(batch_size=128), epochs=10)
+    contrastive.fit(data.unlabelled(batch_size=128, views=("strong", "strong")), epochs=10)
     classifier.fit(data.train(batch_size=128), validation_data=data.held_out(), epochs=20)
     classifier.evaluate(data.test())
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from advss_tf.data.augment import crop_and_flip
-from advss_tf.data.pipeline import Part, TrainingPlan, ordered_batches, steps_per_epoch, training_batches
+from advss_tf.data.checks import check_pseudo_labels
+from advss_tf.data.pipeline import Augment, Part, TrainingPlan, ordered_batches, steps_per_epoch, training_batches
+from advss_tf.data.views import View, check_strength, make_views, views_for
 from advss_tf.errors import InvalidInput, one_of
+from advss_tf.randomness import seed_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +43,8 @@ class ImageData:
         fingerprint: SHA-256 in hexadecimal over pixels and labels, or, of a set that stays on the disk, over the list
             of its files and their sizes. It says which images these are, not how they were split.
         seed: The default seed of order and augmentation.
-        crop_padding: The largest shift of the augmentation, in pixels.
-        flip: Whether the augmentation mirrors images.
+        crop_padding: The largest shift of the augmentation and of weak views, in pixels.
+        flip: Whether the augmentation and the views mirror images.
     """
 
     name: str
@@ -68,6 +73,15 @@ class ImageData:
     def num_train(self) -> int:
         """Images of the train split, labelled or not, without the held-out ones."""
         return len(self.train_part)
+
+    @property
+    def num_records(self) -> int:
+        """Records that train was cut from, of which each has its row in an array of pseudo-labels.
+
+        Beside `num_train` these are the held-out images, what `train_limit` left out, and the test images where the
+        source has no test split of its own. `train_part.numbers` and `held_out_part.numbers` say which are which.
+        """
+        return len(self.train_part.store)
 
     @property
     def num_labelled(self) -> int:
@@ -134,6 +148,8 @@ class ImageData:
         self,
         batch_size: int,
         *,
+        views: Sequence[str | View] | None = None,
+        strength: Callable[[tf.Tensor], Any] | None = None,
         pseudo_labels: np.ndarray | None = None,
         augment: bool = True,
         seed: int | None = None,
@@ -142,26 +158,55 @@ class ImageData:
         worker: int = 0,
         num_workers: int = 1,
     ) -> tf.data.Dataset:
-        """Training batches of images alone, from all of train; otherwise as `train`."""
+        """Training batches from all of train: images, or views of them, without labels; otherwise as `train`.
+
+        Args:
+            batch_size: Images in a global batch.
+            views: Names of `VIEWS`, or views: batches are then `(rows, num_views, height, width, channels)`, each
+                image's views side by side, made on the host as `make_views` says, with this set's `crop_padding` and
+                `flip`. What they hold depends on the seed and the step alone. None means images.
+            strength: That of annealed views: a function from the step, an int64 scalar tensor, to a scalar in [0, 1],
+                of TensorFlow's operations. None means 1 at every step.
+            pseudo_labels: Integers `(num_records, heads)`, all >= 0 where train has a record: batches are then
+                `(images or views, pseudo_labels)` with int64 `(rows, heads)`. None for none.
+            augment: Whether to crop and flip; views are made of the images as they are, whatever it says.
+            seed: As for `train`, and so on.
+            start_step: The first step.
+            num_steps: Exactly so many steps, or None for one epoch a pass.
+            worker: Which of `num_workers` this is.
+            num_workers: How many workers share each global batch.
+
+        Raises:
+            InvalidInput: as `train`, but not for a set without labels; if a view is not known, a strength is given
+                without views, or is none at `start_step`; if the pseudo-labels are not those of this set's records.
+        """
         plan = self._plan(batch_size, seed, start_step, num_steps, worker, num_workers)
-        augment_with = self._augment if augment else None
-        return training_batches(
-            self.train_part, plan, augment=augment_with, labelled=False, pseudo_labels=pseudo_labels
-        )
+        if views is None and strength is not None:
+            raise InvalidInput("A strength is for views.", expected="`views`, or no strength", received="views=None")
+        change: Augment | None = self._augment if augment else None
+        if views is not None:
+            change = self._views(views, strength, start_step)
+        pseudo_labels = self._pseudo_labels(pseudo_labels, self.train_part)
+        return training_batches(self.train_part, plan, augment=change, labelled=False, pseudo_labels=pseudo_labels)
 
     def held_out(self, batch_size: int = 256, pseudo_labels: np.ndarray | None = None) -> tf.data.Dataset:
         """The held-out `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.
 
+        Args:
+            batch_size: Images in a batch.
+            pseudo_labels: Integers `(num_records, heads)` that come in place of labels, as for `unlabelled`.
+
         Raises:
-            InvalidInput: if nothing was held out, or there is no train split to hold out from.
+            InvalidInput: if nothing was held out, or there is no train split to hold out from; if the pseudo-labels are
+                not those of this set's records.
         """
         self._check_train()
         if not self.num_held_out:
             raise InvalidInput("Nothing was held out.", expected="held_out > 0 in load_data", received="held_out=0")
         TrainingPlan(batch_size)
-        return ordered_batches(
-            self.held_out_part, batch_size, labelled=self.class_names is not None, pseudo_labels=pseudo_labels
-        )
+        pseudo_labels = self._pseudo_labels(pseudo_labels, self.held_out_part)
+        labelled = self.class_names is not None
+        return ordered_batches(self.held_out_part, batch_size, labelled=labelled, pseudo_labels=pseudo_labels)
 
     def test(self, batch_size: int = 256) -> tf.data.Dataset:
         """The test `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.
@@ -185,10 +230,29 @@ class ImageData:
         self._check_train()
         return TrainingPlan(batch_size, self.seed if seed is None else seed, *numbers)
 
-    def _augment(self, images: tf.Tensor, seed: tf.Tensor, batch_size: int, first: int) -> tf.Tensor:
-        return crop_and_flip(
-            images, seed, crop_padding=self.crop_padding, flip=self.flip, batch_size=batch_size, first=first
-        )
+    def _augment(self, images: tf.Tensor, step: tf.Tensor, plan: TrainingPlan) -> tf.Tensor:
+        seed, rows = seed_for(plan.seed, step, "augment"), {"batch_size": plan.batch_size, "first": plan.rows.start}
+        return crop_and_flip(images, seed, crop_padding=self.crop_padding, flip=self.flip, **rows)
+
+    def _views(self, views: Sequence[str | View], strength: Callable[[tf.Tensor], Any] | None, start: int) -> Augment:
+        """What makes `(rows, num_views, height, width, channels)` of images."""
+        wanted = views_for(views, crop_padding=self.crop_padding, flip=self.flip)
+        if strength is not None:
+            check_strength(strength, start)
+
+        def change(images: tf.Tensor, step: tf.Tensor, plan: TrainingPlan) -> tf.Tensor:
+            seed, rows = seed_for(plan.seed, step, "views"), {"batch_size": plan.batch_size, "first": plan.rows.start}
+            made = make_views(wanted, images, seed, strength=1.0 if strength is None else strength(step), **rows)
+            # The size is known, as that of images is; XLA wants to know it too.
+            return tf.ensure_shape(tf.stack(made, axis=1), (images.shape[0], len(made), *images.shape[1:]))
+
+        return change
+
+    def _pseudo_labels(self, pseudo_labels: np.ndarray | None, part: Part) -> np.ndarray | None:
+        if pseudo_labels is None:
+            return None
+        check_pseudo_labels(pseudo_labels, count=self.num_records, used=part.numbers)
+        return np.asarray(pseudo_labels)
 
     def _check_train(self) -> None:
         if not self.num_train:

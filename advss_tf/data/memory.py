@@ -55,6 +55,9 @@ class ArrayStore:
             self._images = tf.constant(images)
             self._labels = None if labels is None else tf.constant(labels, tf.int64)
 
+    def __len__(self) -> int:
+        return int(self._images.shape[0])
+
     def epoch(self, numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:
         """One vector of record numbers; see `Store`."""
         return shuffled_numbers(numbers, seed, offset)
@@ -63,6 +66,10 @@ class ArrayStore:
         """The images and labels of some record numbers; see `Store`."""
         labels = None if self._labels is None else tf.gather(self._labels, references)
         return tf.gather(self._images, references), labels
+
+    def record_numbers(self, references: tf.Tensor) -> tf.Tensor:
+        """The references, which are record numbers; see `Store`."""
+        return references
 
 
 def shuffled_numbers(numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:

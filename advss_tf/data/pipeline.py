@@ -25,8 +25,6 @@ from advss_tf.data.pixels import as_float
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import seed_for
 
-Augment = Callable[[tf.Tensor, tf.Tensor, int, int], tf.Tensor]  # images, seed, global batch size, first row
-
 # No function here needs AutoGraph, which would double the time that a dataset takes to build.
 _as_written = tf.autograph.experimental.do_not_convert
 
@@ -36,15 +34,22 @@ class Store(Protocol):
 
     image_shape: tuple[int, int, int]
 
+    def __len__(self) -> int:
+        """How many records there are; their numbers begin at 0."""
+
     def epoch(self, numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:
         """References to the records `numbers` from place `offset` of the epoch on, in vectors of any length.
 
         `seed` (shape `(2,)`) decides the order; None means the given, ascending one. A reference is whatever `read`
-        understands: a record number, or the record itself, undecoded.
+        and `record_numbers` understand, a tensor or a `NamedTuple` of several, each with one row a record: a record
+        number, or a record number and the record itself, undecoded.
         """
 
-    def read(self, references: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def read(self, references: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         """The images `(b, height, width, channels)` and int64 labels `(b,)` (None if there are none)."""
+
+    def record_numbers(self, references: Any) -> tf.Tensor:
+        """Which records these are, int64 `(b,)`; reads nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +111,9 @@ class TrainingPlan:
         return slice(self.worker * share, (self.worker + 1) * share)
 
 
+Augment = Callable[[tf.Tensor, tf.Tensor, TrainingPlan], tf.Tensor]  # images of `plan.rows`, the step, the plan
+
+
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """Steps until `count` images have been seen, the last batch being filled up from the next epoch."""
     return -(-count // batch_size)
@@ -121,8 +129,14 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Full batches in the order of `plan`, float32 in [0, 1], augmented, with their labels if `labelled`.
 
-    `pseudo_labels`, int64 `(records, heads)`, take the place of labels; only for stores whose references are numbers.
+    Args:
+        part: The records.
+        plan: Which batches, and which of their rows.
+        augment: What makes the images that are trained on; drawn from `plan.seed` and the step alone.
+        labelled: Whether labels come with the images.
+        pseudo_labels: `(records, heads)` integers by record number, that come in place of labels; None for none.
     """
+    read = _reader(part.store, labelled, pseudo_labels)
     steps = plan.num_steps or steps_per_epoch(len(part), plan.batch_size)
     passes = None if plan.num_steps else _Passes(plan.start_step, steps)
     if passes is None:
@@ -132,13 +146,10 @@ def training_batches(
         numbered = once.flat_map(_as_written(lambda _: _numbered(part, plan, passes.first_step()).take(steps)))
 
     @_as_written
-    def load(step: tf.Tensor, references: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        images, labels = part.store.read(references[plan.rows])
+    def load(step: tf.Tensor, references: Any) -> tuple[tf.Tensor, Any]:
+        images, labels = read(tf.nest.map_structure(lambda each: each[plan.rows], references))
         if augment is not None:
-            images = augment(images, seed_for(plan.seed, step, "augment"), plan.batch_size, plan.rows.start)
-        labels = labels if labelled else None
-        if pseudo_labels is not None:
-            labels = tf.gather(pseudo_labels, references[plan.rows])
+            images = augment(images, step, plan)
         return step, _batch(as_float(images), labels)
 
     dataset = numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -149,20 +160,29 @@ def training_batches(
 def ordered_batches(
     part: Part, batch_size: int, *, labelled: bool = True, pseudo_labels: np.ndarray | None = None
 ) -> tf.data.Dataset:
-    """Every image of `part` once, in ascending order, the last batch as small as it comes."""
+    """Every image of `part` once, in ascending order, the last batch as small as it comes; else as above."""
+    read = _reader(part.store, labelled, pseudo_labels)
 
     @_as_written
-    def load(references: tf.Tensor) -> Any:
-        images, labels = part.store.read(references)
-        labels = labels if labelled else None
-        if pseudo_labels is not None:
-            labels = tf.gather(pseudo_labels, references)
+    def load(references: Any) -> Any:
+        images, labels = read(references)
         return _batch(as_float(images), labels)
 
     dataset = part.store.epoch(part.numbers, None, 0).rebatch(batch_size)
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     steps = steps_per_epoch(len(part), batch_size)
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
+
+
+def _reader(
+    store: Store, labelled: bool, pseudo_labels: np.ndarray | None
+) -> Callable[[Any], tuple[tf.Tensor, tf.Tensor | None]]:
+    """From references to images and what comes with them: labels, pseudo-labels or nothing."""
+    if pseudo_labels is None:
+        return store.read if labelled else lambda references: (store.read(references)[0], None)
+    with tf.device("/cpu:0"):  # the input pipeline runs there
+        table = tf.constant(pseudo_labels, tf.int64)
+    return lambda references: (store.read(references)[0], tf.gather(table, store.record_numbers(references)))
 
 
 def _batch(images: tf.Tensor, labels: tf.Tensor | None) -> Any:

@@ -107,7 +107,7 @@ class PseudoLabels:
                 expected=f"labels of the data set with fingerprint {data.fingerprint}",
                 received=f"labels of {own.get('name')!r}, fingerprint {own['fingerprint']}",
             )
-        records, used = len(data.train_part.store), np.r_[data.train_part.numbers, data.held_out_part.numbers]
+        records, used = data.num_records, np.r_[data.train_part.numbers, data.held_out_part.numbers]
         if len(self.labels) != records or not self._known[used].all():
             raise InvalidInput(
                 f"The pseudo-labels do not cover the train split of {data.name!r}.",

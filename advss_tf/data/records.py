@@ -14,7 +14,7 @@ window. To begin in the middle of an epoch, the records before it are read and t
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,13 @@ from advss_tf.randomness import fold
 _OPEN_FILES = 8
 _WINDOW = (256, 16384)  # fewest and most records that are shuffled together
 _ORDERED_CHUNK = 64
+
+
+class Undecoded(NamedTuple):
+    """Some records as they lie in their files: `numbers` `(b,)` int64, and `records` `(b,)`, serialized examples."""
+
+    numbers: tf.Tensor
+    records: tf.Tensor
 
 
 class RecordStore:
@@ -65,26 +72,31 @@ class RecordStore:
     def epoch(self, numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:
         """Vectors of undecoded records; see `Store`."""
         if seed is None:
-            return self._records(numbers, None).skip(offset).batch(_ORDERED_CHUNK)
+            return self._records(numbers, None).skip(offset).batch(_ORDERED_CHUNK).map(Undecoded)
         offset = tf.cast(offset, tf.int64)
         first = offset // self._window
         windows = self._records(numbers, seed).skip(first * self._window).batch(self._window)
 
-        def shuffle(window: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
-            order = tf.range(tf.shape(records)[0])
+        def shuffle(window: tf.Tensor, found: tuple[tf.Tensor, tf.Tensor]) -> Undecoded:
+            order = tf.range(tf.shape(found[0])[0])
             order = tf.random.experimental.stateless_shuffle(order, fold(seed, window), alg="philox")
-            skipped = tf.where(window == first, offset % self._window, 0)
-            return tf.gather(records, order[skipped:])
+            order = order[tf.where(window == first, offset % self._window, 0) :]
+            return Undecoded(*(tf.gather(each, order) for each in found))
 
         return windows.enumerate(first).map(shuffle)
 
-    def read(self, references: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def read(self, references: Undecoded) -> tuple[tf.Tensor, tf.Tensor | None]:
         """The decoded images and labels of some records; see `Store`."""
+        records = references.records
         image = tf.TensorSpec(self.image_shape, tf.uint8)
         if self._label_key is None:
-            return tf.map_fn(lambda record: self._decode(record)[0], references, fn_output_signature=image), None
+            return tf.map_fn(lambda record: self._decode(record)[0], records, fn_output_signature=image), None
         label = tf.TensorSpec([], tf.int64)
-        return tf.map_fn(self._decode, references, fn_output_signature=(image, label))
+        return tf.map_fn(self._decode, records, fn_output_signature=(image, label))
+
+    def record_numbers(self, references: Undecoded) -> tf.Tensor:
+        """The numbers that came with the records; see `Store`."""
+        return references.numbers
 
     def labels(self) -> np.ndarray:
         """The label of every record, int64 `(n,)`; reads all files, decodes no image."""
@@ -93,7 +105,8 @@ class RecordStore:
         feature = tfds.features.FeaturesDict({self._label_key: self._features[self._label_key]})
         records = self._records(np.arange(self._count), None)
 
-        def label(record: tf.Tensor) -> tf.Tensor:
+        def label(number: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+            del number
             return feature.deserialize_example(record)[self._label_key]
 
         labels = records.map(label, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(_WINDOW[1])
@@ -104,7 +117,7 @@ class RecordStore:
         first = None
         records = enumerate(self._records(np.arange(self._count), None))
         try:
-            for number, record in records:
+            for number, (_, record) in records:
                 image = self._features.deserialize_example(record)[self._image_key]
                 first = first or (number, tuple(image.shape))
                 if self._resize is None and tuple(image.shape) != first[1]:
@@ -157,12 +170,12 @@ class RecordStore:
         if self._resize is not None:
             return (*self._resize, channels)
         if height is None or width is None:
-            record = next(iter(self._records(np.arange(self._count), None)))
+            _, record = next(iter(self._records(np.arange(self._count), None)))
             height, width, _ = self._features.deserialize_example(record)[self._image_key].shape
         return height, width, channels
 
     def _records(self, numbers: np.ndarray, seed: tf.Tensor | None) -> tf.data.Dataset:
-        """The undecoded records with these numbers; `seed` shuffles the files they come from."""
+        """Pairs of these numbers and their undecoded records; `seed` shuffles the files they come from."""
         order = tf.range(len(self._paths))
         if seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, seed, alg="philox")
@@ -178,7 +191,7 @@ class RecordStore:
         def is_wanted(number: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
             return mask[number]
 
-        return records.filter(is_wanted).map(lambda number, record: record)
+        return records.filter(is_wanted)
 
     def _file(self, number: tf.Tensor) -> tf.data.Dataset:
         records = tf.data.TFRecordDataset(self._paths[number])

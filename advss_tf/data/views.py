@@ -22,8 +22,8 @@ al., "Rethinking the Effect of Data Augmentation in Adversarial Contrastive Lear
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class Weak:
 
 @dataclass(frozen=True)
 class Strong:
-    """Crop and resize, mirror, jitter the colours, make grey.
+    """Crop and resize, mirror, jitter the colours, make grey. Of one channel, only brightness and contrast change.
 
     Args:
         smallest_area: The least part of the area that a crop keeps, in (0, 1].
@@ -76,6 +76,7 @@ class Strong:
         jitter_probability: How many images have their colours changed, in a random order of the four.
         grey_probability: How many images become grey.
         interpolation: `"bilinear"`, or `"bicubic"` as in the code of ACL and ACL-AIR.
+        flip: Whether images are mirrored, each with probability one half.
         annealed: Whether `make_views`'s strength `s` applies: the jitter's ranges and both probabilities times `s`,
             and the least area `1 - s · (1 - smallest_area)`.
     """
@@ -88,6 +89,7 @@ class Strong:
     jitter_probability: float = 0.8
     grey_probability: float = 0.2
     interpolation: str = "bilinear"
+    flip: bool = True
     annealed: bool = False
 
     family = "strong"
@@ -102,7 +104,8 @@ class Strong:
         crop, mirror, colour = tf.split(uniforms, [NUM_UNIFORMS, 1, 10], axis=1)
         least = 1.0 - strength * (1.0 - self.smallest_area)
         boxes = crop_boxes(crop, (images.shape[1], images.shape[2]), smallest_area=least)
-        images = resize_boxes(as_float(images), boxes, mirror[:, 0] < 0.5, interpolation=self.interpolation)
+        mirrored = mirror[:, 0] < 0.5 * self.flip
+        images = resize_boxes(as_float(images), boxes, mirrored, interpolation=self.interpolation)
         return self._coloured(images, colour, strength)
 
     def _coloured(self, images: tf.Tensor, uniforms: tf.Tensor, strength: Any) -> tf.Tensor:
@@ -139,6 +142,22 @@ VIEWS: dict[str, View] = {
 }
 
 
+def views_for(views: Sequence[str | View], *, crop_padding: int | None = None, flip: bool = True) -> tuple[View, ...]:
+    """Views by name, or as they are, with what a data set says of its images.
+
+    Args:
+        views: Names of `VIEWS`, or views with arguments of their own, such as `Strong(interpolation="bicubic")`.
+        crop_padding: The largest shift of weak views that name none, in pixels; None is an eighth of the height.
+        flip: False lets no view mirror images, whatever its own `flip` says, as digits and letters need it.
+
+    Raises:
+        InvalidInput: if there is no view, a name is not known, or something is no view.
+    """
+    if isinstance(views, str) or not views:
+        raise InvalidInput("`views` names no views.", expected="a list of names", received=f"views={views!r}")
+    return tuple(_with_settings(_named(view), crop_padding, flip) for view in views)
+
+
 def make_views(
     views: Sequence[str | View],
     images: tf.Tensor,
@@ -172,19 +191,51 @@ def make_views(
     Raises:
         InvalidInput: if there is no view, a name is not known, or the strength is not in [0, 1].
     """
-    if isinstance(views, str) or not views:
-        raise InvalidInput("`views` names no views.", expected="a list of names", received=f"views={views!r}")
+    found = views_for(views)
     if not tf.is_tensor(strength) and not 0 <= strength <= 1:
         raise InvalidInput("`strength` is out of range.", expected="a number in [0, 1]", received=f"{strength=}")
     made: list[tf.Tensor] = []
     seen = dict.fromkeys(VIEWS, 0)
-    for each in views:
-        view = VIEWS[one_of("view", each, VIEWS)] if isinstance(each, str) else each
+    for view in found:
         kind = "high_frequency" if isinstance(view, Weak) and view.radius is not None else view.family
         own = fold(fold(seed, role_number(view.family)), seen[kind])
         seen[kind] += 1
         made.append(view.draw(images, own, batch_size=batch_size, first=first, strength=strength))
     return tuple(made)
+
+
+def check_strength(strength: Callable[[tf.Tensor], Any], step: int) -> None:
+    """Refuses what gives no strength in [0, 1] at a step.
+
+    Args:
+        strength: A function from a step, an int64 scalar tensor, to a scalar.
+        step: The step at which it is tried.
+
+    Raises:
+        InvalidInput: if it cannot be called, or what it gives is no scalar in [0, 1].
+    """
+    expected = "a function from the step to a scalar in [0, 1]"
+    if not callable(strength):
+        raise InvalidInput("`strength` is no function.", expected=expected, received=f"strength={strength!r}")
+    value = np.asarray(strength(tf.constant(step, tf.int64)))
+    if value.shape or not 0 <= value <= 1:
+        raise InvalidInput("`strength` gives no strength.", expected=expected, received=f"strength({step})={value}")
+
+
+def _named(view: str | View) -> View:
+    if isinstance(view, str):
+        return VIEWS[one_of("view", view, VIEWS)]
+    if not isinstance(view, View):
+        raise InvalidInput("This is no view.", expected=f"one of {list(VIEWS)}, or a view", received=f"view={view!r}")
+    return view
+
+
+def _with_settings(view: View, crop_padding: int | None, flip: bool) -> View:
+    if isinstance(view, Original):
+        return view
+    if isinstance(view, Weak) and view.crop_padding is None:
+        view = replace(view, crop_padding=crop_padding)
+    return replace(view, flip=view.flip and flip)
 
 
 def _rows_of_replica(images: tf.Tensor) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advss_tf.data.checks import check_images, check_labels
+from advss_tf.data.checks import check_images, check_labels, check_pseudo_labels
 from advss_tf.errors import InvalidInput
 
 GOOD = np.full((2, 4, 5, 3), 0.5, np.float32)
@@ -82,3 +82,26 @@ def test_static_checks_work_in_a_graph_and_on_symbolic_keras_tensors():
 def test_wrong_labels_are_refused_in_words(labels, sentence):
     with pytest.raises(InvalidInput, match=sentence):
         check_labels(labels, num_classes=3, count=2)
+
+
+def test_pseudo_labels_are_looked_at_where_they_are_used():
+    pseudo_labels = np.array([[0, 4], [-1, 2], [7, 1]])
+    check_pseudo_labels(pseudo_labels, count=3, used=np.array([0, 2]))
+    with pytest.raises(InvalidInput, match=r"lacks a record that is used.*pseudo_labels\[1\]=\[-1, 2\]"):
+        check_pseudo_labels(pseudo_labels, count=3, used=np.array([0, 1]))
+    with pytest.raises(InvalidInput, match=r"lacks a record that is used"):
+        check_pseudo_labels(pseudo_labels, count=3)
+
+
+@pytest.mark.parametrize(
+    ("pseudo_labels", "sentence"),
+    [
+        (np.zeros((3, 2)), "must be class numbers.*dtype=float64"),
+        (np.zeros((4, 2), int), r"wrong shape.*\(3, heads\).*shape=\(4, 2\)"),
+        (np.zeros(3, int), r"wrong shape.*shape=\(3,\)"),
+        (np.zeros((3, 0), int), r"wrong shape.*shape=\(3, 0\)"),
+    ],
+)
+def test_pseudo_labels_of_another_kind_are_refused(pseudo_labels, sentence):
+    with pytest.raises(InvalidInput, match=sentence):
+        check_pseudo_labels(pseudo_labels, count=3)

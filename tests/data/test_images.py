@@ -8,16 +8,25 @@ import tensorflow as tf
 
 from advss_tf.data.images import ImageData
 from advss_tf.data.sources import load_data
+from advss_tf.data.views import make_views, views_for
 from advss_tf.errors import InvalidInput
+from advss_tf.randomness import seed_for
 
 
 @pytest.fixture(params=["in memory", "streamed folder", "streamed tfds"])
-def data(request, noise, picture_folder, prepared_folder) -> ImageData:
+def known(request, noise, picture_folder, prepared_folder) -> tuple[ImageData, np.ndarray]:
+    """A set, and its 8-bit images by record number."""
     if request.param == "in memory":
-        return load_data((noise(50), np.arange(50) % 3))
-    if request.param == "streamed folder":
-        return load_data(picture_folder, memory_limit=1, held_out=2)
-    return load_data("tiny", data_dir=prepared_folder, memory_limit=1, train_limit=64)
+        return load_data((noise(50), np.arange(50) % 3)), noise(50)
+    if request.param == "streamed folder":  # by path: the cats come first
+        cats_and_dogs = np.concatenate([noise(12)[::2], noise(12)[1::2]])
+        return load_data(picture_folder, memory_limit=1, held_out=2), cats_and_dogs
+    return load_data("tiny", data_dir=prepared_folder, memory_limit=1, train_limit=64), noise(600, 4, 4)
+
+
+@pytest.fixture
+def data(known) -> ImageData:
+    return known[0]
 
 
 def _same(one, other):
@@ -119,3 +128,110 @@ def test_what_needs_a_train_split_is_refused_where_there_is_none(cifar10_c):
             ask(4)
     with pytest.raises(InvalidInput, match="has no train split"):
         data.steps_per_epoch(4)
+
+
+# Views and pseudo-labels ----------------------------------------------------------------------------------------------
+
+VIEWS_OF_ADVCL = ("strong", "strong", "weak", "high_frequency")
+
+
+def _stack(dataset):
+    return np.stack(list(dataset.as_numpy_iterator()))
+
+
+def _read_off(images):
+    """The first two values of 8-bit pixels of each image: pseudo-labels that tell whose they are."""
+    return np.round(np.asarray(images) * (255 if images.dtype == np.float32 else 1)).reshape(len(images), -1)[:, :2]
+
+
+def test_pseudo_labels_are_those_of_the_images_at_any_start_and_worker(known):
+    data, by_record = known
+    pseudo_labels = _read_off(by_record).astype(np.int64)
+    assert data.num_records == len(by_record)
+    for options in ({}, {"start_step": 3}, {"worker": 1, "num_workers": 2}):
+        batches = data.unlabelled(4, augment=False, pseudo_labels=pseudo_labels, num_steps=20, **options)
+        for images, found in batches.as_numpy_iterator():
+            assert found.dtype == np.int64 and found.shape == (len(images), 2)
+            np.testing.assert_array_equal(found, _read_off(images))
+
+
+def test_pseudo_labels_come_with_views_as_with_images(known):
+    data, by_record = known
+    pseudo_labels = _read_off(by_record).astype(np.int64)
+    batches = data.unlabelled(4, views=("weak", "original"), pseudo_labels=pseudo_labels, num_steps=5)
+    for views, found in batches.as_numpy_iterator():
+        np.testing.assert_array_equal(found, _read_off(views[:, 1]))
+
+
+def test_held_out_images_have_pseudo_labels_too(known):
+    data, by_record = known
+    pseudo_labels = np.full((len(by_record), 2), -1)  # what is not held out is not looked at
+    pseudo_labels[data.held_out_part.numbers] = _read_off(by_record)[data.held_out_part.numbers]
+    batches = list(data.held_out(3, pseudo_labels=pseudo_labels).as_numpy_iterator())
+    assert sum(len(images) for images, _ in batches) == data.num_held_out
+    for images, found in batches:
+        np.testing.assert_array_equal(found, _read_off(images))
+    with pytest.raises(InvalidInput, match="lacks a record that is used"):
+        data.unlabelled(4, pseudo_labels=pseudo_labels)
+
+
+def test_views_are_made_of_the_plain_images_of_their_step(data):
+    settings = {"crop_padding": data.crop_padding, "flip": data.flip}
+    batches = data.unlabelled(4, views=VIEWS_OF_ADVCL, seed=5, start_step=2, num_steps=3)
+    assert batches.element_spec == tf.TensorSpec((4, 4, *data.image_shape), tf.float32)
+    plain = data.unlabelled(4, augment=False, seed=5, start_step=2, num_steps=3)
+    for number, (views, images) in enumerate(zip(batches, plain, strict=True)):
+        seed = seed_for(5, 2 + number, "views")
+        expected = make_views(views_for(VIEWS_OF_ADVCL, **settings), images, seed)
+        np.testing.assert_allclose(views, np.stack(expected, axis=1), atol=1e-5)
+
+
+def test_views_are_the_same_whatever_the_start_and_without_the_plain_augmentation(data):
+    whole = _stack(data.unlabelled(4, views=VIEWS_OF_ADVCL, num_steps=5))
+    np.testing.assert_array_equal(
+        _stack(data.unlabelled(4, views=VIEWS_OF_ADVCL, num_steps=2, start_step=3)), whole[3:]
+    )
+    np.testing.assert_array_equal(_stack(data.unlabelled(4, views=VIEWS_OF_ADVCL, augment=False, num_steps=5)), whole)
+
+
+def test_views_of_two_workers_join_to_those_of_one(data):
+    options = {"views": VIEWS_OF_ADVCL, "num_steps": 3, "start_step": 1}
+    parts = [_stack(data.unlabelled(6, worker=worker, num_workers=2, **options)) for worker in (0, 1)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), _stack(data.unlabelled(6, **options)), atol=1e-5)
+
+
+def test_the_strength_is_that_of_the_step(noise):
+    data = load_data(noise(40))
+    views = ("annealed", "annealed")
+    found = _stack(data.unlabelled(8, views=views, strength=lambda step: tf.cast(step, tf.float32) / 4.0, num_steps=5))
+    full = _stack(data.unlabelled(8, views=views, num_steps=5))
+    plain = _stack(data.unlabelled(8, augment=False, num_steps=5))
+    np.testing.assert_allclose(found[4], full[4], atol=1e-6)
+    for view in (found[0, :, 0], found[0, :, 1]):  # at 0 a flip is left
+        same, mirrored = (np.abs(view - images).max(axis=(1, 2, 3)) for images in (plain[0], plain[0][:, :, ::-1]))
+        assert (np.minimum(same, mirrored) < 1e-6).all()
+    half = make_views(views, plain[2], seed_for(0, 2, "views"), strength=0.5)
+    np.testing.assert_allclose(found[2], np.stack(half, axis=1), atol=1e-5)
+    assert np.abs(found[2] - full[2]).max() > 0.1
+
+
+def test_digits_are_never_mirrored_by_a_view(noise):
+    data = load_data(noise(60, channels=1), crop_padding=0)
+    views = data.unlabelled(40, views=("weak", "annealed"), strength=lambda step: 0.0, num_steps=1)
+    plain = next(iter(data.unlabelled(40, augment=False, num_steps=1)))
+    for view in tf.unstack(next(iter(views)), axis=1):
+        np.testing.assert_allclose(view, plain, atol=1e-6)
+
+
+def test_views_that_cannot_be_made_are_refused_before_any_work(noise):
+    data = load_data(noise(40))
+    with pytest.raises(InvalidInput, match=r"`view` is not known \(did you mean 'strong'"):
+        data.unlabelled(4, views=("strng",))
+    with pytest.raises(InvalidInput, match="`views` names no views"):
+        data.unlabelled(4, views=())
+    with pytest.raises(InvalidInput, match=r"A strength is for views.*views=None"):
+        data.unlabelled(4, strength=lambda step: 1.0)
+    with pytest.raises(InvalidInput, match=r"gives no strength.*strength\(7\)=2.0"):
+        data.unlabelled(4, views=("annealed",), strength=lambda step: 2.0, start_step=7)
+    with pytest.raises(InvalidInput, match=r"wrong shape.*\(40, heads\).*shape=\(39, 1\)"):
+        data.unlabelled(4, pseudo_labels=np.zeros((39, 1), int))

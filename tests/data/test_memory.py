@@ -16,6 +16,7 @@ def test_a_store_reads_images_and_labels_by_number(noise):
     read, labels = ArrayStore(images, np.arange(5)).read(np.array([3, 0, 3]))
     np.testing.assert_array_equal(read, images[[3, 0, 3]])
     np.testing.assert_array_equal(labels, [3, 0, 3])
+    assert len(ArrayStore(images, None)) == 5
     assert ArrayStore(images, None).read(np.array([0]))[1] is None
 
 

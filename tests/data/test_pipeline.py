@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.data.memory import ArrayStore, all_of
-from advss_tf.data.pipeline import TrainingPlan, ordered_batches, steps_per_epoch, training_batches
+from advss_tf.data.pipeline import Part, TrainingPlan, ordered_batches, steps_per_epoch, training_batches
 from advss_tf.errors import InvalidInput
+from advss_tf.randomness import seed_for
 
 
 @pytest.fixture
@@ -54,8 +55,9 @@ def test_a_step_is_the_same_whatever_the_start(numbered, start):
 
 
 def test_augmentation_belongs_to_the_step_and_not_to_the_start(numbered):
-    def add_noise(images, seed, batch_size, first):
-        return tf.cast(images, tf.float32) / 255 + tf.random.stateless_uniform([batch_size, 1, 1, 1], seed)[first:]
+    def add_noise(images, step, plan):
+        noise = tf.random.stateless_uniform([plan.batch_size, 1, 1, 1], seed_for(plan.seed, step, "noise"))
+        return tf.cast(images, tf.float32) / 255 + noise[plan.rows]
 
     def stream(**plan):
         batches = training_batches(numbered(10), TrainingPlan(batch_size=4, **plan), augment=add_noise, labelled=False)
@@ -70,6 +72,21 @@ def test_the_slices_of_all_workers_are_the_global_batch(numbered):
     whole = _stream(numbered(10), batch_size=6, num_steps=4)
     workers = [_stream(numbered(10), batch_size=6, num_steps=4, worker=worker, num_workers=3) for worker in range(3)]
     assert [[*a, *b, *c] for a, b, c in zip(*workers, strict=True)] == whole
+
+
+def test_pseudo_labels_go_by_record_number_and_take_the_place_of_labels(numbered):
+    part = Part(numbered(10).store, np.array([1, 2, 4, 7, 8]))
+    pseudo_labels = np.stack([np.arange(10) ** 2, np.arange(10) % 3], axis=1).astype(np.int32)
+    plan = TrainingPlan(4, num_steps=6, worker=1, num_workers=2)
+    training = training_batches(part, plan, pseudo_labels=pseudo_labels)
+    ordered = ordered_batches(part, 2, pseudo_labels=pseudo_labels)
+    seen = set()
+    for images, found in [*training, *ordered]:
+        numbers = np.round(images[:, 0, 0, 0] * 255).astype(int)
+        assert found.dtype == tf.int64
+        np.testing.assert_array_equal(found, pseudo_labels[numbers])
+        seen |= set(numbers)
+    assert seen == {1, 2, 4, 7, 8}
 
 
 def test_a_set_smaller_than_a_batch_fills_it_from_several_epochs(numbered):

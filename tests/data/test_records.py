@@ -69,6 +69,19 @@ def test_a_step_is_the_same_whatever_the_start(open_split):
         np.testing.assert_array_equal(step, whole[start])
 
 
+def test_every_record_carries_its_number_through_windows_epochs_and_starts(open_split, noise):
+    wanted = np.setdiff1d(np.arange(400), np.arange(0, 400, 7))
+    part = Part(open_split("train[150:550]"), wanted)  # two windows an epoch
+    names = np.arange(400)[:, np.newaxis]  # each record's pseudo-label is its number
+    for start in (0, 1, 3):
+        plan = TrainingPlan(130, num_steps=4, start_step=start)
+        found = np.concatenate([batch[1] for batch in training_batches(part, plan, pseudo_labels=names)])
+        images = _numbers(training_batches(part, plan), noise(600, 4, 4))
+        np.testing.assert_array_equal(found[:, 0], np.array(images) - 150)
+    ordered = np.concatenate([batch[1] for batch in ordered_batches(part, 100, pseudo_labels=names)])
+    np.testing.assert_array_equal(ordered[:, 0], wanted)
+
+
 def test_the_window_is_bounded_by_the_memory_limit(open_split):
     assert open_split()._window == 256
     assert open_split(memory_limit=2 * 48 * 1000)._window == 1000

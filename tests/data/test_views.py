@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from advss_tf.data.augment import crop_and_flip
 from advss_tf.data.frequency import high_frequency
-from advss_tf.data.views import VIEWS, Strong, Weak, make_views
+from advss_tf.data.views import VIEWS, Original, Strong, Weak, check_strength, make_views, views_for
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold, role_number
 from advss_tf.training.strategy import get_strategy
@@ -163,3 +163,58 @@ def test_what_is_no_view_is_refused(noise):
 def test_a_weak_view_takes_its_own_padding(noise):
     images = noise(5, 8, 8)
     np.testing.assert_array_equal(one(Weak(crop_padding=0, flip=False), images), images)
+
+
+@pytest.mark.parametrize("name", ["strong", "annealed"])
+def test_an_image_of_one_channel_is_changed_as_the_grey_picture_that_it_is(noise, name):
+    """Saturation, hue and grey change nothing of a picture whose three channels are equal, nor of its one."""
+    images = noise(40, 16, 16)[..., :1]
+    found = one(name, images)
+    np.testing.assert_allclose(found, one(name, np.repeat(images, 3, axis=-1))[..., :1], atol=1e-5)
+    flat = one(name, np.full((40, 16, 16, 1), 0.5, np.float32))
+    np.testing.assert_allclose(flat, np.broadcast_to(flat[:, :1, :1], flat.shape), atol=1e-6)
+    assert len(np.unique(np.round(flat[:, 0, 0, 0], 4))) > 20  # brightness is that of each image
+
+
+def test_without_a_flip_no_strong_view_mirrors(noise):
+    images = noise(40, 16, 16)
+    still = {"smallest_area": 1.0, "jitter_probability": 0.0, "grey_probability": 0.0}
+    np.testing.assert_allclose(one(Strong(**still, flip=False), images), images, atol=1e-6)
+    mirrored = np.abs(one(Strong(**still), images) - images).reshape(40, -1).max(axis=1) > 1e-3
+    assert 8 < mirrored.sum() < 32
+
+
+def test_a_view_without_a_flip_is_otherwise_the_same(noise):
+    images = noise(30, 16, 16)
+    found, plain = one("strong", images), one(Strong(flip=False), images)
+    same = np.abs(found - plain).reshape(30, -1).max(axis=1) < 1e-5
+    turned = np.abs(found[:, :, ::-1] - plain).reshape(30, -1).max(axis=1) < 1e-5
+    assert (same | turned).all() and 6 < turned.sum() < 24
+
+
+def test_a_data_set_says_the_padding_and_whether_anything_mirrors():
+    cubic = Strong(interpolation="bicubic")
+    own = Weak(crop_padding=1, flip=False)
+    names = ("weak", "strong", "annealed", "high_frequency", "original", cubic, own)
+    assert views_for(names, crop_padding=3, flip=False) == (
+        Weak(crop_padding=3, flip=False),
+        Strong(flip=False),
+        Strong(smallest_area=0.1, annealed=True, flip=False),
+        Weak(crop_padding=3, flip=False, radius=8.0),
+        Original(),
+        Strong(interpolation="bicubic", flip=False),
+        own,
+    )
+    assert views_for(names, flip=True) == (*(VIEWS[name] for name in names[:5]), cubic, own)
+    with pytest.raises(InvalidInput, match=r"This is no view.*'strong'.*view=3"):
+        views_for(["weak", 3])
+
+
+def test_what_is_no_strength_is_refused_at_its_step():
+    check_strength(lambda step: tf.cast(step, tf.float32) / 10.0, 10)
+    with pytest.raises(InvalidInput, match=r"`strength` is no function.*strength=0.5"):
+        check_strength(0.5, 0)
+    with pytest.raises(InvalidInput, match=r"gives no strength.*strength\(11\)=1.1"):
+        check_strength(lambda step: tf.cast(step, tf.float32) / 10.0, 11)
+    with pytest.raises(InvalidInput, match=r"gives no strength.*strength\(2\)=\[0.5\]"):
+        check_strength(lambda step: [0.5], 2)
