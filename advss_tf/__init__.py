@@ -30,8 +30,9 @@ if TYPE_CHECKING:
         ProjectedGradientDescent,
         SquareAttack,
     )
+    from advss_tf.clustering import cluster_features
     from advss_tf.config import load_recipe
-    from advss_tf.data import ImageData, load_data
+    from advss_tf.data import ImageData, PseudoLabels, load_data
     from advss_tf.encoders import load_encoder, norm_branch
     from advss_tf.errors import InvalidInput
     from advss_tf.evaluation import (
@@ -68,6 +69,7 @@ __all__ = [
     "JointClassifier",
     "Linf",
     "ProjectedGradientDescent",
+    "PseudoLabels",
     "Puzzle",
     "Record",
     "RobustClassifier",
@@ -79,6 +81,7 @@ __all__ = [
     "SquareAttack",
     "Workdir",
     "__version__",
+    "cluster_features",
     "encoders",
     "evaluate",
     "evaluate_corruptions",
@@ -108,8 +111,9 @@ _NAMES_OF = {
         "ProjectedGradientDescent",
         "SquareAttack",
     ),
+    "clustering": ("cluster_features",),
     "config": ("load_recipe",),
-    "data": ("ImageData", "load_data"),
+    "data": ("ImageData", "PseudoLabels", "load_data"),
     "encoders": ("load_encoder", "norm_branch"),
     "errors": ("InvalidInput",),
     "evaluation": (

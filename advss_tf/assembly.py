@@ -80,6 +80,23 @@ def _joint_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> 
     return JointClassifier(encoder, num_classes, auxiliary=auxiliary, seed=recipe.seed, **_attacks(part), **options)
 
 
+def refiners_of(
+    recipe: config.Recipe, frozen: keras.Model, trained: keras.Model
+) -> tuple[RobustClassifier, RobustClassifier]:
+    """The two classifiers of a recipe's `refine` section: the head alone on one encoder, everything on another."""
+    part = section(recipe, "refine")
+    # The head learns on clean images, and is picked by clean accuracy.
+    linear = RobustClassifier(
+        frozen, part.clusters, train="linear", how="standard", seed=recipe.seed, name="linear",
+        eval_attack=attack_of(part.linear.eval_attack),
+    )  # fmt: skip
+    full = RobustClassifier(
+        trained, part.clusters, train="full", how="trades", beta=part.full.beta, seed=recipe.seed, name="full",
+        **_attacks(part.full),
+    )  # fmt: skip
+    return linear, full
+
+
 def optimizer_of(part: config.Stage, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """The optimizer of a training section, its schedule counted in steps."""
     options = part.optimizer.model_dump(exclude={"schedule"})
@@ -91,7 +108,7 @@ def optimizer_of(part: config.Stage, steps_per_epoch: int) -> keras.optimizers.O
 
 
 def section(recipe: config.Recipe, name: str) -> Any:
-    """The recipe's section `pretrain` or `finetune`.
+    """A section of the recipe that may be null, such as `pretrain` or `finetune`.
 
     Raises:
         InvalidInput: if the recipe says null.

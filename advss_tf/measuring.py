@@ -37,8 +37,11 @@ def measure(
     *,
     strategy: tf.distribute.Strategy,
     say: Callable[[str], None],
+    external: str | None = None,
 ) -> list[Path]:
     """Makes the records that `recipe.evaluate` asks for and are not there yet; only here the test split is read.
+
+    `external` says in words what outside the data set the model has learned from, for every record to repeat.
 
     Returns:
         The record files, the main one first.
@@ -54,7 +57,7 @@ def measure(
                 limit=recipe.evaluate.limit,
                 seed=recipe.seed,
                 model_name=recipe.name,
-                data_info=_data_info(recipe, data),
+                data_info={**_data_info(recipe, data), "external": external},
                 partial=partial,
                 progress=_paced(say, path.stem),
             )

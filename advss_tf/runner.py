@@ -14,17 +14,17 @@ import time
 from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
 
 from advss_tf import assembly, config
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.screen import Screen
-from advss_tf.stages import STAGES, Run
+from advss_tf.stages import STAGES
+from advss_tf.staging import Run, meet
 from advss_tf.training.strategy import get_strategy, is_chief
 from advss_tf.workdir import Workdir, replacing, write_json
 
 # Stages that every worker of a cluster takes part in; the first worker does the others alone.
-_SHARED = ("pretrain", "finetune")
+_SHARED = ("pretrain", "refine", "finetune")
 
 
 def run(
@@ -51,7 +51,7 @@ def run(
         here = Run(recipe, workdir, assembly.data_of(recipe), strategy, screen)
         for name in left:
             _stage(here, name)
-    _wait_for_all(strategy)
+    meet(strategy)  # a worker that leaves early takes the others with it
 
 
 def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[str]:
@@ -62,6 +62,8 @@ def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[
     """
     has = {
         "pretrain": recipe.pretrain is not None,
+        "cluster": recipe.cluster is not None,
+        "refine": recipe.refine is not None,
         "finetune": recipe.finetune is not None,
         "evaluate": recipe.finetune is not None,
         "export": recipe.finetune is not None and recipe.export.classifier,
@@ -87,6 +89,8 @@ def _stage(here: Run, name: str) -> None:
     if is_chief(here.strategy):
         write_json(here.workdir.done(name), {**result, "seconds": round(time.monotonic() - started, 1), **resumed})
         here.screen.say(f"{name}: done in {time.monotonic() - started:.0f} s")
+    if name in _SHARED:
+        meet(here.strategy)  # the next stage of every worker reads what the first has written
 
 
 def _unfinished(names: Sequence[str], workdir: Workdir, screen: Screen) -> list[str]:
@@ -110,9 +114,3 @@ def _claim(workdir: Workdir, recipe: config.Recipe) -> None:
             expected="the same recipe, or a new --workdir",
             received="; ".join(changes),
         )
-
-
-def _wait_for_all(strategy: tf.distribute.Strategy) -> None:
-    """Keeps every worker of a cluster alive until the last has finished: one that leaves takes the others with it."""
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)

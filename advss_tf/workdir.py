@@ -13,6 +13,9 @@ Synopsis:
       run.log                        what the screen said
       pretrain/ finetune/            checkpoints/, best.weights.h5, history.jsonl, done.json, tensorboard/
       pretrain/encoder/              SavedModel that is handed over
+      pretrain/encoder_clean/        the same of another batch-norm branch, where a later stage reads it
+      cluster/pseudo_labels.npz      clusters of features, for another training
+      refine/encoder/                the pretrained encoder after `refine`; linear/ and full/: its two trainings
       finetune/classifier.keras      the finetuned model
       evaluate/record.json           the measured numbers (and record.examples.npz); record.<what>.json: further ones
       export/classifier/1/           SavedModel for TF Serving
@@ -102,10 +105,16 @@ class Workdir:
         self.recipe = self.root / "recipe.yaml"
         self.log = self.root / "run.log"
         self.encoder = self.root / "pretrain" / "encoder"
+        self.pseudo_labels = self.root / "cluster" / "pseudo_labels.npz"
+        self.refined = self.root / "refine" / "encoder"
         self.classifier = self.root / "finetune" / "classifier.keras"
         self.record = self.root / "evaluate" / "record.json"
         self.served = self.root / "export" / "classifier" / "1"
         self.report = self.root / "report"
+
+    def kept_encoder(self, branch: str) -> Path:
+        """The pretrained encoder reduced to another batch-norm branch than the one that is handed over."""
+        return self.encoder.with_name(f"encoder_{branch}")
 
     def further_record(self, what: str) -> Path:
         """A record beside the main one, such as of `"corruptions"`."""

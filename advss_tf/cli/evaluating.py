@@ -70,6 +70,7 @@ def main(args: argparse.Namespace) -> int:
         from advss_tf import finetune, pretext  # noqa: F401 - registers the classes that a .keras file may name
         from advss_tf.data import load_data
         from advss_tf.evaluation import Record, load_model_for_evaluation
+        from advss_tf.staging import external_of
         from advss_tf.training.strategy import local_strategy
     from advss_tf.screen import Screen
 
@@ -83,7 +84,8 @@ def main(args: argparse.Namespace) -> int:
     options = {
         "batch_size": args.batch_size, "limit": args.limit, "seed": args.seed, "model_name": Path(args.model).stem,
         "data_info": {
-            "name": data.name, "split": args.split, "fingerprint": data.fingerprint, "class_names": data.class_names
+            "name": data.name, "split": args.split, "fingerprint": data.fingerprint, "class_names": data.class_names,
+            "external": external_of(args.model),
         },
         "partial": Path(args.out).with_suffix(".partial"), "progress": lambda event: screen.say(str(event)),
     }  # fmt: skip

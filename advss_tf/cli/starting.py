@@ -68,3 +68,5 @@ def show_record(screen: Any, record: Any) -> None:
     model, data, images = rows[0][:3]
     title = f"Accuracy of {model} on {data}, {images} images, with 95 % intervals"
     screen.table(title, columns[3:], [row[3:] for row in rows])
+    if record.external is not None:
+        screen.say(f"Learned from outside: {record.external}")

@@ -34,15 +34,18 @@ def flags() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = argparse_flags.ArgumentParser(
         prog="advss-train",
-        description="Runs a recipe: pretrain, finetune, evaluate, export, report; or a grid of recipes, in one process "
-        "on the devices of one machine, one cell after the other. Killed, the same command goes on.",
+        description="Runs a recipe: pretrain, cluster, refine, finetune, evaluate, export, report, as far as it has "
+        "them; or a grid of recipes, in one process on the devices of one machine, one cell after the other. Killed, "
+        "the same command goes on.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--config", metavar="RECIPE.yaml", help="the recipe, such as configs/digits.yaml")
     parser.add_argument("--grid", metavar="GRID.yaml", help=_GRID)
     parser.add_argument("--only", action="append", default=[], metavar="AXIS=A,B", help="only these cells of the grid")
     parser.add_argument("--workdir", metavar="FOLDER", help="the run's folder, such as runs/digits")
-    parser.add_argument("--stages", metavar="A,B", help="only these of pretrain,finetune,evaluate,export,report")
+    parser.add_argument(
+        "--stages", metavar="A,B", help="only these of pretrain,cluster,refine,finetune,evaluate,export,report"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", dest="overrides",
         help="change a field of the recipe, such as pretrain.attack.num_steps=5; can be repeated",

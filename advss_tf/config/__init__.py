@@ -7,11 +7,12 @@ from .faults import GridError, RecipeError
 from .grid import Grid, dump_grid, grid_difference, load_grid
 from .idle import settled
 from .loading import difference, dump_recipe, json_schema, load_recipe, make_recipe, recipe_fingerprint
-from .schema import Attack, Corruptions, Finetune, Pretrain, Recipe, Stage
+from .schema import Attack, Cluster, Corruptions, Finetune, Pretrain, Recipe, Refine, Stage
 from .yaml_text import read_yaml
 
 __all__ = [
     "Attack",
+    "Cluster",
     "Corruptions",
     "Finetune",
     "Grid",
@@ -20,6 +21,7 @@ __all__ = [
     "Pretrain",
     "Recipe",
     "RecipeError",
+    "Refine",
     "Stage",
     "difference",
     "dump_grid",

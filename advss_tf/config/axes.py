@@ -166,7 +166,10 @@ def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _without_pretraining(values: dict[str, Any]) -> list[Change]:
     """P1: the classifier starts from fresh weights; with F1 and F2 most of them are frozen as they were drawn."""
     frozen = _section(values, "finetune").get("train") != "full"
-    return [("pretrain", None), ("finetune.start", "scratch")] + [("finetune.freeze_random", True)] * frozen
+    own = values.get("cluster") is not None and _section(values, "cluster").get("encoder", "pretrained") == "pretrained"
+    found: list[Change] = [("pretrain", None), ("finetune.start", "scratch")]
+    found += [("cluster", None)] * own + [("refine", None)] * (values.get("refine") is not None)
+    return found + [("finetune.freeze_random", True)] * frozen
 
 
 def _standard_pretraining(values: dict[str, Any]) -> list[Change]:

@@ -123,9 +123,9 @@ def restarts_differ(attack: schema.Attack) -> Iterator[Fault]:
         yield Fault("num_restarts", "needs a random start, else every restart is the same", expected, received)
 
 
-def nothing_twice(section: schema.Evaluate | schema.Unseen | schema.Corruptions) -> Iterator[Fault]:
-    """A column of the report appears once."""
-    for name in ("epsilons", "num_steps", "severities", "unforeseen"):
+def nothing_twice(section: schema.Evaluate | schema.Unseen | schema.Corruptions | schema.Cluster) -> Iterator[Fault]:
+    """A column of the report appears once, and a number of clusters."""
+    for name in ("epsilons", "num_steps", "severities", "unforeseen", "sizes"):
         values = list(getattr(section, name, None) or ())
         if len(set(values)) < len(values):
             yield Fault(name, "lists a value twice", "each value once", f"{name}={values}")
@@ -194,7 +194,7 @@ def start_is_no_slip(finetune: schema.Finetune) -> Iterator[Fault]:
 
 def stages_connect(recipe: schema.Recipe) -> Iterator[Fault]:
     """There is something to do, and what finetuning starts from exists."""
-    if recipe.pretrain is None and recipe.finetune is None:
+    if recipe.pretrain is None and recipe.finetune is None and recipe.cluster is None:
         received = "pretrain=null, finetune=null"
         yield Fault("pretrain", "leaves nothing to do", "`pretrain`, `finetune` or both", received)
     if recipe.pretrain is None and recipe.finetune is not None and recipe.finetune.start == "pretrained":

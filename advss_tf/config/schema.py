@@ -15,8 +15,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from . import contrastive_rules, rules, task_rules
-from .kinds import Data, Descent, Network
+from . import contrastive_rules, pseudo_rules, rules, task_rules
+from .kinds import Data, Descent, Network, Piecewise, Sgd
 from .parts import Counts, Part, Radii, Radius, Rules, Step, Text
 from .tasks import Auxiliary, Task
 
@@ -58,6 +58,60 @@ class Pretrain(Stage):
     )
     task: Task = Field(description="What the encoder learns: a puzzle, or how views of an image belong together.")
     attack: Attack | None = Field(description="Attack on the training images; null: clean training.")
+
+
+Sizes = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
+
+
+class Cluster(Part):
+    """Pseudo-labels for another training: clusters of an encoder's features, a head for each number of clusters."""
+
+    rules: ClassVar[Rules] = (rules.nothing_twice, pseudo_rules.branch_is_there, pseudo_rules.encoder_is_no_slip)
+    sizes: Sizes = Field(default=(2, 10, 50, 100, 500), min_length=1, description="Numbers of clusters, a head each.")
+    encoder: Text = Field(default="pretrained", description="pretrained, or the path of an exported encoder.")
+    branch: Literal["clean", "adversarial", "pseudo"] | None = Field(
+        default=None, description="Batch-norm branch of pretrained that is used; null: the one that is handed over."
+    )
+    normalise: bool = Field(default=True, description="Divide features by their length, to cluster directions.")
+    external: bool = Field(
+        default=False, description="The encoder has learned from other images, which every record will say."
+    )
+
+
+class LinearRefinement(Stage):
+    """The head alone on pseudo-labels, on clean images."""
+
+    epochs: int = Field(default=10, ge=1, description="Passes over the training images.")
+    optimizer: Descent = Field(
+        default=Sgd(kind="sgd", learning_rate=0.01, weight_decay=2e-4), description="How the weights descend."
+    )
+
+
+class FullRefinement(Stage):
+    """Everything on pseudo-labels, by TRADES."""
+
+    rules: ClassVar[Rules] = (*Stage.rules, pseudo_rules.trades_starts_at_random)
+    attack: Attack = Field(description="Attack on the training images.")
+    beta: float = Field(default=6.0, gt=0, description="Weight of TRADES' robust term.")
+    epochs: int = Field(default=25, ge=1, description="Passes over the training images.")
+    optimizer: Descent = Field(
+        default=Sgd(
+            kind="sgd",
+            learning_rate=0.1,
+            weight_decay=2e-4,
+            schedule=Piecewise(kind="piecewise", milestones=(10, 20)),
+        ),
+        description="How the weights descend.",
+    )
+
+
+class Refine(Part):
+    """LP-AFT, the "++" of DynACL++ (Luo et al. 2023): the pretrained encoder learns its own clusters, robustly."""
+
+    clusters: int = Field(default=10, ge=2, description="Clusters of the features of pretrained's clean branch.")
+    normalise: bool = Field(default=True, description="Divide features by their length, to cluster directions.")
+    linear: LinearRefinement = Field(default=LinearRefinement(), description="First the head alone.")
+    full: FullRefinement = Field(description="Then everything, under attack.")
 
 
 class Finetune(Stage):
@@ -168,6 +222,7 @@ class Recipe(Part):
 
     rules: ClassVar[Rules] = (
         rules.stages_connect,
+        pseudo_rules.pseudo_stages_connect,
         task_rules.patches_fit,
         task_rules.input_gradients_do_not_underflow,
         contrastive_rules.branches_are_streams,
@@ -187,8 +242,17 @@ class Recipe(Part):
     data: Data = Field(description="Images and labels.")
     encoder: Network = Field(description="The network that is handed over.")
     pretrain: Pretrain | None = Field(default=None, description="Learning without labels; null: none (P1).")
+    cluster: Cluster | None = Field(default=None, description="Pseudo-labels for another training; null: none.")
+    refine: Refine | None = Field(default=None, description="Pretrained learns its own clusters; null: no.")
     finetune: Finetune | None = Field(default=None, description="Learning with labels; null: none.")
     evaluate: Evaluate = Field(default=Evaluate(), description="What is measured on the test split.")
     export: Export = Field(default=Export(), description="What is handed over at the end.")
     report: Report = Field(default=Report(), description="The page that shows the run.")
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="How often the run is saved.")
+
+    @property
+    def kept_branches(self) -> tuple[str, ...]:
+        """The batch-norm branches that later stages read of the pretrained encoder, beside the one handed over."""
+        wanted = [self.cluster.branch] if self.cluster is not None and self.cluster.encoder == "pretrained" else []
+        wanted += ["clean"] if self.refine is not None else []
+        return tuple(branch for branch in self.encoder.branches if branch in wanted)

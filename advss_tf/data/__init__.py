@@ -14,12 +14,14 @@ from advss_tf.data.checks import check_images, check_labels
 from advss_tf.data.corrupted import corrupted_catalogue
 from advss_tf.data.frequency import high_frequency, low_frequency
 from advss_tf.data.images import ImageData
+from advss_tf.data.pseudo_labels import PseudoLabels
 from advss_tf.data.sources import load_data
 from advss_tf.data.views import VIEWS, Strong, Weak, make_views, views_for
 
 __all__ = [
     "VIEWS",
     "ImageData",
+    "PseudoLabels",
     "Strong",
     "Weak",
     "check_images",

@@ -157,6 +157,7 @@ def _about_data(batches: Batches, info: Any, num_classes: int) -> dict[str, Any]
         "split": text("split"),
         "data_fingerprint": text("fingerprint"),
         "training_eps": known("training_epsilon"),
+        "external": text("external"),
         "training_threat": THREAT_NAMES.get(known("training_norm")),
         "class_names": _class_names(known("class_names"), num_classes),
         "class_totals": tuple(np.bincount(batches.labels, minlength=num_classes).tolist()),

@@ -100,7 +100,9 @@ def _pretraining(stage: str, recipe: config.Recipe) -> str | None:
 def _kind(stage: str, recipe: config.Recipe) -> _Kind:
     """The stage, and all that its seconds depend on; a classifier takes as long wherever it starts from."""
     dropped = (
-        {"name", "seed", "pretrain"} if stage != "pretrain" else {"name", "seed", "finetune", "evaluate", "export"}
+        {"name", "seed", "pretrain"}
+        if stage != "pretrain"
+        else {"name", "seed", "cluster", "refine", "finetune", "evaluate", "export"}
     )
     values = recipe.model_dump(mode="json", exclude=dropped)
     if values.get("finetune"):

@@ -30,6 +30,7 @@ def pretraining_key(recipe: config.Recipe) -> str | None:
     if recipe.pretrain is None:
         return None
     values = config.settled(recipe).model_dump(mode="json", include=set(_DECIDES))
+    values["kept_branches"] = recipe.kept_branches  # more encoders are handed over where a later stage reads them
     values["data"] = {name: value for name, value in values["data"].items() if name not in _LABELS}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -55,6 +55,15 @@ def test_p1_starts_from_scratch_and_freezes_random_weights_only_where_some_are_f
     assert partial == {**scratch, "finetune.freeze_random": True}
 
 
+def test_p1_takes_away_what_needs_pretraining():
+    finetune = {"train": "full"}
+    values = {"finetune": finetune, "cluster": {"sizes": [2]}, "refine": {"clusters": 10}}
+    scratch = {"pretrain": None, "finetune.start": "scratch"}
+    assert changes("pretraining", word="P1", values=values) == {**scratch, "cluster": None, "refine": None}
+    other = {"finetune": finetune, "cluster": {"encoder": "runs/other"}, "refine": None}
+    assert changes("pretraining", word="P1", values=other) == scratch
+
+
 def test_p2_is_p3_without_the_attack():
     values = {"pretrain": {"attack": ATTACK}}
     assert changes("pretraining", word="P3", values=values) == {"finetune.start": "pretrained"}

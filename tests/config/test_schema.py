@@ -107,7 +107,7 @@ WRONG = [
     ("seed", 1.0, "must be a whole number. Expected: an integer >= 0 and <= 2147483647. Received: seed=1.0."),
     ("seed", True, "must be a whole number."),
     ("seed", None, "must be a whole number."),
-    ("seeds", 1, "unknown key (did you mean 'seed'?). Expected: one of ['checkpoint', 'data',"),
+    ("seeds", 1, "unknown key (did you mean 'seed'?). Expected: one of ['checkpoint', 'cluster', 'data',"),
     ("strategy", "mirror", "is not known (did you mean 'mirrored'?). Expected: one of ['auto', 'mirrored',"),
     ("precision", 16, "is not known. Expected: one of ['float32', 'mixed_bfloat16', 'mixed_float16']. Received:"),
     ("jit_compile", "no", "must be true or false. Expected: true or false. Received: jit_compile='no'."),

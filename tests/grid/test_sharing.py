@@ -53,6 +53,17 @@ def test_what_decides_the_weights_parts_it(override):
     assert key(override) != key()
 
 
+def test_a_stage_that_reads_another_branch_parts_it_and_one_that_does_not_does_not():
+    values = {**VALUES, "encoder": {**VALUES["encoder"], "branches": ["clean", "adversarial"]}}
+    refine = {"full": {"attack": {"epsilon": 0.1}}}
+    plain, refined, same = (
+        pretraining_key(make_recipe({**values, **more}))
+        for more in ({}, {"refine": refine}, {"cluster": {}, "finetune": None})
+    )
+    assert plain == same != refined
+    assert pretraining_key(make_recipe({**VALUES, "refine": refine})) == key(), "without branches there is one encoder"
+
+
 def test_what_pretraining_without_an_attack_does_not_heed_does_not_part_it():
     assert key("pretrain.attack=null", "pretrain.task.clean_weight=0.25") == key("pretrain.attack=null")
 

@@ -27,6 +27,8 @@ class Header(BaseModel):
         threat: What the model was put to: a norm, or a kind of distortion.
         clean_acc: Fraction right on clean images.
         training_eps: The epsilon that the model was trained with, where it is known; in the norm of `training_threat`.
+        external: In words, what outside the data set the model has learned from, such as pseudo-labels of an encoder of
+            other images; None where nothing of the kind is known.
         num_images: How many images were evaluated, of `num_images_available`.
         subset: In words, which images they were; None when they are all.
         class_totals: How many of them each class has.
@@ -49,6 +51,7 @@ class Header(BaseModel):
     clean_acc: float = Field(ge=0, le=1)
     training_eps: float | None = Field(None, ge=0)
     training_threat: Literal["Linf", "L2"] | None = None
+    external: str | None = None
     seed: int
     batch_size: int = Field(ge=1)
     num_images: int = Field(ge=1)

@@ -90,7 +90,7 @@ class Contents:
 
     @property
     def lead(self) -> str:
-        """One sentence under the title: what was measured."""
+        """What was measured, and which model has learned from other data; under the title."""
         every: list[Header] = [*self.attacked, *(record for some in self.distorted.values() for record in some)]
         data = ", ".join(dict.fromkeys(record.dataset or "unnamed data" for record in every))
         count = self._num_models()
@@ -98,7 +98,11 @@ class Contents:
         for kind, some in self.distorted.items():
             parts.append(f"under {TITLES[kind].lower()} ({', '.join(dict.fromkeys(map(extent, some)))})")
         what = ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
-        return f"{'One model' if count == 1 else f'{count} models'} on {data}: clean accuracy, and accuracy {what}."
+        lead = f"{'One model' if count == 1 else f'{count} models'} on {data}: clean accuracy, and accuracy {what}."
+        outside = dict.fromkeys(
+            f" {each.name} has learned from outside: {each.external}." for each in every if each.external
+        )
+        return lead + "".join(outside)
 
     @property
     def warnings(self) -> Iterator[tuple[str, str]]:

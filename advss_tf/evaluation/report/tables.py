@@ -167,6 +167,8 @@ def facts(record: Record) -> Iterator[tuple[str, str]]:
 
 def shared_facts(record: Header) -> Iterator[tuple[str, str]]:
     """The facts that records of every kind have."""
+    if record.external is not None:
+        yield "Learned from outside", record.external
     yield "Model output", record.output
     yield "Seed, batch", f"seed {record.seed}, {record.batch_size} images a batch"
     yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advss_tf.evaluation.report.contents import Contents
+from advss_tf.evaluation.report.tables import facts
 
 
 def test_records_of_one_name_are_one_model(record, distorted):
@@ -17,6 +18,15 @@ def test_records_of_one_name_are_one_model(record, distorted):
     )
     assert found.title == "Robustness of a, b"
     assert Contents.of([distorted(name=name) for name in "abcde"]).title == "Robustness of 5 models"
+
+
+def test_what_a_model_has_learned_from_outside_stands_under_the_title_once(record, distorted):
+    words = "labels of ImageNet"
+    first = record.model_copy(update={"name": "a", "external": words})
+    found = Contents.of([first, distorted(name="a", external=words), record.model_copy(update={"name": "b"})])
+    assert found.lead.endswith(". a has learned from outside: labels of ImageNet.")
+    assert found.lead.count(words) == 1
+    assert ("Learned from outside", words) in list(facts(first)) and "outside" not in str(list(facts(record)))
 
 
 def test_runs_of_one_name_stay_apart(record, distorted):

@@ -1,0 +1,141 @@
+"""What the stages of a run share: what each is given, a training from its section, and what must be there first.
+
+Synopsis:
+
+    path = needed(here, here.workdir.encoder, "pretrain")       # or a refusal that says which stage makes it
+    picked = training(here, "finetune", model, data.train, part=recipe.finetune, steps=14, monitor="val_accuracy")
+    provenance = provenance_of(here, external=None)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from advss_tf import config
+from advss_tf.data import ImageData
+from advss_tf.encoders.handoff import CARDS, read_provenance
+from advss_tf.errors import InvalidInput
+from advss_tf.screen import Screen
+from advss_tf.training.loop import Saving, Trained, train
+from advss_tf.workdir import Workdir
+
+
+class Run(NamedTuple):
+    """What every stage is given."""
+
+    recipe: config.Recipe
+    workdir: Workdir
+    data: ImageData
+    strategy: tf.distribute.Strategy
+    screen: Screen
+
+
+def training(
+    here: Run,
+    stage: str,
+    model: keras.Model,
+    batches: Callable[..., tf.data.Dataset],
+    *,
+    part: config.Stage,
+    steps: int,
+    monitor: str,
+    validation: tf.data.Dataset | None = None,
+) -> Trained:
+    """Trains a compiled model as a section of the recipe says, and leaves the picked weights in it.
+
+    Args:
+        here: The run.
+        stage: Names the folder that checkpoints, history and best weights are in, such as `"refine/linear"`.
+        model: The compiled model.
+        batches: `batches(batch_size, seed=…, start_step=…, num_steps=…, worker=…, num_workers=…)`.
+        part: The section.
+        steps: Steps of an epoch.
+        monitor: The epoch's log that picks the model.
+        validation: Held-out batches; those of the data unless given.
+    """
+    chance = f", chance {100 * model.chance:.3g} %" if hasattr(model, "chance") else ""
+    here.screen.say(
+        f"{stage}: {model.name}{chance}, {part.epochs} epochs of {steps} steps of {part.batch_size} images, "
+        f"on {here.strategy.num_replicas_in_sync} replica(s)"
+    )
+
+    def make_dataset(**which: Any) -> tf.data.Dataset:
+        return batches(part.batch_size, seed=here.recipe.seed, **which)
+
+    with here.screen.bar(stage, total=part.epochs * steps) as advance:
+        return train(
+            model, make_dataset,
+            steps_per_epoch=steps, epochs=part.epochs, batch_size=part.batch_size, folder=here.workdir.stage(stage),
+            validation=here.data.held_out() if validation is None else validation, monitor=monitor,
+            saving=Saving(**here.recipe.checkpoint.model_dump()), say=here.screen.say, advance=advance,
+        )  # fmt: skip
+
+
+def measured(here: Run, model: keras.Model, validation: tf.data.Dataset | None = None) -> dict[str, Any]:
+    """The picked model on the held-out images, `{name: number}`."""
+    logs = model.evaluate(here.data.held_out() if validation is None else validation, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in logs.items()}
+
+
+def provenance_of(here: Run, *, external: str | None, **results: Any) -> dict[str, Any]:
+    """What an export says of the run that made it.
+
+    Args:
+        here: The run.
+        external: In words, what outside the data set it has learned from; None if nothing was.
+        **results: What else there is to say.
+    """
+    data = {"name": here.data.name, "fingerprint": here.data.fingerprint}
+    outside = {} if external is None else {"external": external}
+    return {"recipe": config.dump_recipe(here.recipe), "seed": here.recipe.seed, "data": data, **outside, **results}
+
+
+def needed(here: Run, path: Path, stage: str) -> Path:
+    """`path`, if the stage that makes it has been run.
+
+    Raises:
+        InvalidInput: otherwise.
+    """
+    if here.workdir.finished(stage) is None or not path.exists():
+        raise InvalidInput(
+            f"A stage needs what `{stage}` makes, and {here.workdir.root} does not hold it.",
+            expected=f"{path.relative_to(here.workdir.root)}; run with --stages {stage} first, or without --stages",
+            received="nothing there",
+        )
+    return path
+
+
+def pretrained(here: Run, branch: str | None = None) -> Path:
+    """The pretrained encoder, reduced to a batch-norm branch that the recipe has kept; None for the one handed over.
+
+    Raises:
+        InvalidInput: if pretraining has not been run.
+    """
+    handed_over = needed(here, here.workdir.encoder, "pretrain")
+    kept = None if branch is None else here.workdir.kept_encoder(branch)
+    return kept if kept is not None and kept.exists() else handed_over
+
+
+def external_of(model: str | Path) -> str | None:
+    """In words, what outside its data set a model has learned from, as its export or the run it lies in says it.
+
+    Args:
+        model: An export of this library, or the `classifier.keras` of a run. Anything else says nothing.
+    """
+    path = Path(model)
+    if (path / CARDS / "provenance.json").is_file():
+        return read_provenance(path).get("external")
+    done = path.with_name("done.json")
+    return json.loads(done.read_text()).get("external") if path.suffix == ".keras" and done.is_file() else None
+
+
+def meet(strategy: tf.distribute.Strategy) -> None:
+    """Waits until every worker of a cluster is here: what the first has written is then there for the others."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)

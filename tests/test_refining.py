@@ -1,0 +1,210 @@
+"""The stages `cluster` and `refine` on digits, from files to files: what they leave, refuse, and go on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from advss_tf.config import make_recipe
+from advss_tf.data import PseudoLabels, load_data
+from advss_tf.encoders import load_encoder, read_provenance
+from advss_tf.errors import InvalidInput
+from advss_tf.evaluation import Record
+from advss_tf.runner import planned, run
+from advss_tf.screen import Screen
+from advss_tf.staging import external_of
+from advss_tf.training.features import features_of
+from advss_tf.workdir import Workdir
+
+SGD = {"kind": "sgd", "learning_rate": 0.05}
+ATTACK = {"epsilon": 0.1, "num_steps": 1}
+VALUES = {
+    "name": "pseudo",
+    "seed": 1,
+    "data": {"kind": "digits", "labels_per_class": 10},
+    "encoder": {"kind": "resnet20", "width": 2, "branches": ["clean", "adversarial"]},
+    "pretrain": {"task": {"kind": "rotation"}, "attack": ATTACK, "epochs": 1, "optimizer": SGD},
+    "cluster": {"sizes": [2, 6], "branch": "clean"},
+    "refine": {
+        "clusters": 4, "linear": {"epochs": 1}, "full": {"attack": ATTACK, "epochs": 2, "optimizer": SGD},
+    },
+    "finetune": {"start": "pretrained", "train": "linear", "how": "standard", "epochs": 1, "optimizer": SGD},
+    "evaluate": {"epsilons": [0.1], "num_steps": [1], "limit": 30},
+    "export": {"verify": False},
+    "checkpoint": {"every_steps": 4},
+}  # fmt: skip
+# What a run that only clusters another's encoder says.
+ALONE = {name: VALUES[name] for name in ("name", "seed", "data", "encoder")}
+
+
+class Cut(BaseException):
+    """A run that is killed."""
+
+
+class CuttingScreen(Screen):
+    """A screen that ends the run after so many steps of one training."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        super().__init__(quiet=True)
+        self.stage, self.step = stage, step
+
+    @contextmanager
+    def bar(self, name, *, total):
+        def advance(done, logs, seconds_left):
+            if (name, done) == (self.stage, self.step):
+                raise Cut
+
+        yield advance
+
+
+def _quiet_run(recipe, workdir, stages=None):
+    run(recipe, workdir, stages=stages, screen=Screen(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """A whole run, through the evaluation."""
+    workdir = Workdir(tmp_path_factory.mktemp("whole"))
+    _quiet_run(make_recipe(VALUES), workdir, ["pretrain", "cluster", "refine", "finetune", "evaluate"])
+    return workdir
+
+
+def _copy(story, folder, *, without=()):
+    """The same run in another folder, without some of its stages."""
+    shutil.copytree(story.root, folder, ignore=lambda path, names: [n for n in names if n in without])
+    return Workdir(folder)
+
+
+def test_the_stages_stand_between_pretraining_and_finetuning():
+    whole = ["pretrain", "cluster", "refine", "finetune", "evaluate", "export", "report"]
+    assert planned(make_recipe(VALUES)) == whole
+    assert planned(make_recipe({**VALUES, "refine": None, "cluster": None})) == [whole[0], *whole[3:]]
+    with pytest.raises(InvalidInput, match="has nothing to refine"):
+        planned(make_recipe({**VALUES, "refine": None}), ["refine"])
+
+
+def test_the_files_are_where_the_layout_says(story):
+    for path in (story.encoder, story.kept_encoder("clean"), story.refined):
+        assert (path / "saved_model.pb").is_file(), path
+    assert story.pseudo_labels.is_file() and (story.root / "refine" / "pseudo_labels.npz").is_file()
+    assert not list(story.root.rglob(".*")), "nothing half-written is left"
+
+
+def test_what_is_clustered_are_the_features_of_the_branch_that_was_asked_for(story):
+    pseudo, data = PseudoLabels.load(story.pseudo_labels), load_data("digits", labels_per_class=10, seed=1)
+    assert pseudo.of(data).shape == (1797, 2) and pseudo.sizes == (2, 6)
+    assert pseudo.source["encoder"]["name"] == "pretrain/encoder_clean" and pseudo.external is None
+    numbers = data.held_out_part.numbers
+    labels = pseudo.labels[numbers, 1]
+    means = _means(story.kept_encoder("clean"), data, pseudo)
+    features, _ = features_of(load_encoder(story.kept_encoder("clean")), data.held_out())
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    nearest = ((features[:, None] - means) ** 2).sum(-1).argmin(1)
+    # Centres stop moving a hair before they are the means, so an image half-way may go to another.
+    assert (nearest == labels).mean() > 0.97
+    other, _ = features_of(load_encoder(story.encoder), data.held_out())
+    other /= np.linalg.norm(other, axis=1, keepdims=True)
+    assert (((other[:, None] - means) ** 2).sum(-1).argmin(1) == labels).mean() < 0.9
+    assert json.loads(story.done("cluster").read_text())["counts"] == pseudo.source["counts"]
+
+
+def _means(path, data, pseudo):
+    """The mean of the normalised features of each of the six clusters, over the training images."""
+    plain = data.train_part.store.read(data.train_part.numbers)[0].numpy()
+    features, _ = features_of(load_encoder(path), [plain.astype(np.float32) / (255 if plain.dtype == np.uint8 else 1)])
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    labels = pseudo.labels[data.train_part.numbers, 1]
+    return np.array([features[labels == label].mean(axis=0) for label in range(6)])
+
+
+def test_what_was_refined_is_another_encoder_and_finetuning_takes_it(story):
+    before, after = (load_encoder(path).get_weights() for path in (story.encoder, story.refined))
+    assert any((one != other).any() for one, other in zip(before, after, strict=True))
+    classifier = keras.models.load_model(story.classifier)
+    for ours, theirs in zip(classifier.encoder.get_weights(), after, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    said = read_provenance(story.refined)
+    assert said["refined"]["full"]["epoch"] in (1, 2) and "external" not in said
+    assert said["refined"]["counts"] == PseudoLabels.load(story.root / "refine/pseudo_labels.npz").source["counts"]
+
+
+def test_without_refining_finetuning_takes_what_was_pretrained(story, tmp_path):
+    workdir = _copy(story, tmp_path / "plain", without=("refine", "finetune", "cluster", "evaluate", "recipe.yaml"))
+    _quiet_run(make_recipe({**VALUES, "refine": None, "cluster": None}), workdir, ["finetune"])
+    weights = keras.models.load_model(workdir.classifier).encoder.get_weights()
+    for ours, theirs in zip(weights, load_encoder(workdir.encoder).get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_finetuning_without_the_refined_encoder_is_refused(story, tmp_path):
+    workdir = _copy(story, tmp_path / "early", without=("refine", "finetune"))
+    with pytest.raises(InvalidInput, match="needs what `refine` makes"):
+        _quiet_run(make_recipe(VALUES), workdir, ["finetune"])
+    with pytest.raises(InvalidInput, match="needs what `pretrain` makes"):
+        _quiet_run(make_recipe(VALUES), Workdir(tmp_path / "empty"), ["refine"])
+
+
+@pytest.mark.slow
+def test_a_refinement_that_is_cut_goes_on_and_ends_with_the_same_bits(story, tmp_path):
+    workdir = _copy(story, tmp_path / "cut", without=("refine", "finetune", "evaluate"))
+    recipe, steps = make_recipe(VALUES), load_data("digits", seed=1).steps_per_epoch(128, "unlabelled")
+    for stage, step in (("refine/linear", 6), ("refine/full", steps + 6)):
+        with pytest.raises(Cut):
+            run(recipe, workdir, stages=["refine"], screen=CuttingScreen(stage, step))
+        assert workdir.finished("refine") is None and not workdir.refined.exists()
+    _quiet_run(recipe, workdir, ["refine"])
+    assert workdir.finished("refine")["resumed"] is True
+    whole, cut = (load_encoder(each.refined).get_weights() for each in (story, workdir))
+    for ours, theirs in zip(cut, whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+# What was learned from outside ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def foreign(story, tmp_path):
+    """The encoder as one of other images."""
+    path = tmp_path / "foreign"
+    shutil.copytree(story.encoder, path)
+    file = path / "assets.extra" / "advss" / "provenance.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "data": {"name": "photographs", "fingerprint": "0" * 64}}))
+    return path
+
+
+def test_an_encoder_of_other_images_is_refused_unless_the_recipe_says_so(foreign, tmp_path):
+    section = {"sizes": [2], "encoder": str(foreign)}
+    with pytest.raises(InvalidInput, match=r"not trained on 'digits'.*cluster\.external: true.*'photographs'"):
+        _quiet_run(make_recipe({**ALONE, "cluster": section}), Workdir(tmp_path / "run"))
+    workdir = Workdir(tmp_path / "said")
+    _quiet_run(make_recipe({**ALONE, "cluster": {**section, "external": True}}), workdir)
+    pseudo = PseudoLabels.load(workdir.pseudo_labels)
+    assert pseudo.external == "pseudo-labels are clusters of features of foreign, trained on photographs"
+    assert workdir.finished("cluster")["external"] == pseudo.external
+    assert str(tmp_path) not in json.dumps(pseudo.source)
+
+
+@pytest.mark.slow
+def test_what_pretraining_learned_from_outside_is_said_by_every_export_and_record_after_it(story, tmp_path):
+    workdir = _copy(story, tmp_path / "outside", without=("refine", "finetune", "evaluate", "cluster"))
+    for path in (workdir.encoder, workdir.kept_encoder("clean")):
+        file = path / "assets.extra" / "advss" / "provenance.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "external": "labels of ImageNet"}))
+    _quiet_run(make_recipe(VALUES), workdir)
+    assert "labels of ImageNet" in PseudoLabels.load(workdir.pseudo_labels).external
+    for path in (workdir.refined, workdir.classifier, workdir.served):
+        assert external_of(path) == "labels of ImageNet", path
+    assert Record.load(workdir.record).external == "labels of ImageNet"
+    assert "has learned from outside: labels of ImageNet." in (workdir.report / "report.md").read_text().split("##")[0]
+    assert Record.load(story.record).external is None and external_of(story.classifier) is None
+
+
+def test_a_model_of_another_library_says_nothing(tmp_path):
+    assert external_of(Path(tmp_path) / "model.keras") is None and external_of(tmp_path) is None
