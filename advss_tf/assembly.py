@@ -20,7 +20,7 @@ from advss_tf.encoders import build_encoder
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.pretext import TASKS
-from advss_tf.training import LARS, SGD, AdamW, Piecewise, RobustModel, cosine
+from advss_tf.training import LARS, SGD, AdamW, KNNProbe, Piecewise, RobustModel, cosine
 
 
 def data_of(recipe: config.Recipe) -> ImageData:
@@ -47,6 +47,15 @@ def pretext_of(recipe: config.Recipe, encoder: keras.Model) -> RobustModel:
     part = section(recipe, "pretrain")
     options = part.task.model_dump()
     return TASKS[options.pop("kind")](encoder, seed=recipe.seed, **_attacks(part), **options)
+
+
+def probes_of(part: config.Pretrain, data: ImageData) -> tuple[KNNProbe, ...]:
+    """The probe of a section `pretrain`, on the label budget and the held-out images; none where it says null."""
+    if part.probe is None:
+        return ()
+    options = part.probe.model_dump(include={"k", "temperature"})
+    bank = data.labelled(limit=part.probe.max_images)
+    return (KNNProbe(bank, data.held_out(), every=part.probe.every_epochs, epochs=part.epochs, **options),)
 
 
 def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> RobustModel:

@@ -10,7 +10,7 @@ Training stages that were killed go on from their last checkpoint. What a stage 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ def pretrain(here: Run) -> dict[str, Any]:
         model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, data.image_shape))
         model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
     monitor = "val_robust_accuracy" if model.eval_attack else "val_accuracy"
-    picked = _train(here, "pretrain", model, data.unlabelled, steps, monitor)
+    picked = _train(here, "pretrain", model, data.unlabelled, steps, monitor, assembly.probes_of(part, data))
     result = {**_measured(here, model), "epoch": picked.epoch}
     if is_chief(here.strategy):
         pretext = {**result, **getattr(model, "provenance", {})}
@@ -129,7 +129,13 @@ STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
 
 
 def _train(
-    here: Run, stage: str, model: keras.Model, batches: Callable[..., tf.data.Dataset], steps: int, monitor: str
+    here: Run,
+    stage: str,
+    model: keras.Model,
+    batches: Callable[..., tf.data.Dataset],
+    steps: int,
+    monitor: str,
+    probes: Sequence[keras.callbacks.Callback] = (),
 ) -> Trained:
     part, folder = getattr(here.recipe, stage), here.workdir.stage(stage)
     chance = f", chance {100 * model.chance:.3g} %" if hasattr(model, "chance") else ""
@@ -145,7 +151,7 @@ def _train(
         return train(
             model, make_dataset,
             steps_per_epoch=steps, epochs=part.epochs, batch_size=part.batch_size, folder=folder,
-            validation=here.data.held_out(), monitor=monitor,
+            validation=here.data.held_out(), monitor=monitor, probes=probes,
             saving=Saving(**here.recipe.checkpoint.model_dump()), say=here.screen.say, advance=advance,
         )  # fmt: skip
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from advss_tf.data.augment import crop_and_flip
 from advss_tf.data.pipeline import Part, TrainingPlan, ordered_batches, steps_per_epoch, training_batches
+from advss_tf.data.splits import permutation
 from advss_tf.errors import InvalidInput, one_of
 
 
@@ -143,6 +145,25 @@ class ImageData:
         """Training batches of images alone, from all of train; otherwise as `train`."""
         plan = self._plan(batch_size, seed, start_step, num_steps, worker, num_workers)
         return training_batches(self.train_part, plan, augment=self._augment if augment else None, labelled=False)
+
+    def labelled(self, batch_size: int = 256, *, limit: int | None = None) -> tf.data.Dataset:
+        """The `(images, labels)` of the label budget, once, in order, not augmented, the remainder kept.
+
+        Args:
+            batch_size: Images a batch.
+            limit: This many of them at most, a seeded choice; None for all.
+
+        Raises:
+            InvalidInput: if the set is unlabelled or has no train split, or `limit` is less than 1.
+        """
+        self._check_labelled("labelled()")
+        self._check_train()
+        TrainingPlan(batch_size)
+        if limit is not None and limit < 1:
+            raise InvalidInput("`limit` is too small.", expected="limit >= 1, or None", received=f"limit={limit}")
+        part = self.labelled_part
+        chosen = np.sort(permutation(part.numbers, seed=self.seed, role="labelled_limit")[:limit])
+        return ordered_batches(Part(part.store, chosen), batch_size)
 
     def held_out(self, batch_size: int = 256) -> tf.data.Dataset:
         """The held-out `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.
