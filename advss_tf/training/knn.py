@@ -23,7 +23,7 @@ import tensorflow as tf
 from advss_tf.errors import InvalidInput
 from advss_tf.training.callbacks import averaged
 from advss_tf.training.checks import checked_encoder
-from advss_tf.training.features import features_of
+from advss_tf.training.features import collected, feature_function
 
 _BANK_ROWS, _QUERY_ROWS = 16384, 1024  # similarities that are held at once: 64 MiB
 
@@ -127,7 +127,9 @@ class KNNProbe(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Keeps the model, as Keras does, and refuses one that has nothing to probe."""
         super().set_model(model)
-        checked_encoder(self._probed())
+        encoder = checked_encoder(getattr(model, "encoder", None) if self._encoder is None else self._encoder)
+        branch = self._branch or getattr(model, "delivered_branch", None)
+        self._features = feature_function(encoder, branch=branch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None and self._is_due(epoch + 1):
@@ -136,20 +138,13 @@ class KNNProbe(keras.callbacks.Callback):
     def measure(self) -> float:
         """The accuracy of the model that is trained, as it is now; NaN where its features are not finite."""
         with averaged(self.model):
-            bank, queries = (self._features(batches) for batches in (self._bank, self._queries))
+            bank, queries = (collected(self._features, batches)[0] for batches in (self._bank, self._queries))
         if not (np.isfinite(bank).all() and np.isfinite(queries).all()):
             return float("nan")
         return knn_accuracy(
             bank, self._labels["bank"], queries, self._labels["queries"],
             num_classes=self.num_classes, k=self.k, temperature=self.temperature,
         )  # fmt: skip
-
-    def _features(self, batches: Iterable[Any]) -> np.ndarray:
-        branch = self._branch or getattr(self.model, "delivered_branch", None)
-        return features_of(self._probed(), batches, branch=branch)[0]
-
-    def _probed(self) -> Any:
-        return getattr(self.model, "encoder", None) if self._encoder is None else self._encoder
 
     def _is_due(self, epoch: int) -> bool:
         last = self.epochs or (self.params or {}).get("epochs")
