@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -43,20 +44,42 @@ def checked_attack(name: str, attack: Any) -> ProjectedGradientDescent | None:
     )
 
 
-def check_images(images: Any, encoder: keras.Model) -> None:
-    """Refuses a batch that the encoder cannot take; values are checked when the step runs.
+def check_images(images: Any, expected: tuple[int | None, ...]) -> None:
+    """Refuses a batch that is not of images of the shape `expected`; values are checked when the step runs.
 
     Raises:
         InvalidInput: if rank, size or dtype do not fit (when the step is traced).
         tf.errors.InvalidArgumentError: if a pixel is outside [0, 1] or NaN (when the step runs; not under XLA).
     """
-    expected = encoder.input_shape[1:]
-    fits = isinstance(images, tf.Tensor) and images.dtype.is_floating and images.shape.rank == 4
+    _check_shape(images, expected)
+    inside = tf.reduce_all((images >= 0) & (images <= 1))
+    tf.debugging.Assert(inside, ["`images` have pixels outside [0, 1] or NaN. Expected: float pixels in [0, 1]."])
+
+
+def check_views(images: Any, expected: tuple[int | None, ...], signed: Sequence[bool]) -> None:
+    """Refuses a batch that is not of views `(views, *expected)`, one for each entry of `signed`.
+
+    Args:
+        images: The batch, `(rows, views, height, width, channels)`.
+        expected: The shape of one view.
+        signed: Of each view whether its values may be negative, as high frequencies are.
+
+    Raises:
+        InvalidInput: as `check_images`.
+        tf.errors.InvalidArgumentError: as `check_images`; of signed views, if a value is not finite.
+    """
+    _check_shape(images, (len(signed), *expected))
+    low = tf.where(tf.reshape(list(signed), (-1, 1, 1, 1)), images.dtype.min, tf.zeros((), images.dtype))
+    high = tf.where(low < 0, images.dtype.max, tf.ones((), images.dtype))
+    inside = tf.reduce_all((images >= low) & (images <= high))
+    tf.debugging.Assert(inside, ["`images` have views with pixels outside [0, 1] or NaN. Expected: pixels in [0, 1]."])
+
+
+def _check_shape(images: Any, expected: tuple[int | None, ...]) -> None:
+    fits = isinstance(images, tf.Tensor) and images.dtype.is_floating and images.shape.rank == 1 + len(expected)
     if not (fits and images.shape[1:].is_compatible_with(expected)):
         raise InvalidInput(
             "`images` do not fit the encoder.",
             expected=f"a float batch of shape (batch, {', '.join(map(str, expected))}) in [0, 1]",
             received=f"{getattr(images, 'dtype', type(images).__name__)} of shape {getattr(images, 'shape', None)}",
         )
-    inside = tf.reduce_all((images >= 0) & (images <= 1))
-    tf.debugging.Assert(inside, ["`images` have pixels outside [0, 1] or NaN. Expected: float pixels in [0, 1]."])

@@ -99,6 +99,15 @@ class RobustModel(keras.Model):
         """Makes the batch a puzzle: every random choice of the step is drawn here, from `seed` `(2,)`."""
         raise TypeError(f"{type(self).__name__} does not say how a puzzle is posed: define `pose`.")
 
+    def share(self, puzzle: Puzzle, *, training: bool) -> Puzzle:
+        """Adds to `puzzle.fixed` what is forwarded once for the attack and the weights, whose gradient flows through it.
+
+        By default nothing. Such are the answers of a teacher, or clean embeddings where the attack runs in the mode
+        that the weights are trained in.
+        """
+        del training
+        return puzzle
+
     def context(self, puzzle: Puzzle, *, training: bool) -> Any:
         """Computes once what the attack holds fixed, such as the clean logits; passed to every `climb`."""
         del puzzle, training
@@ -162,7 +171,15 @@ class RobustModel(keras.Model):
 
     def total(self, terms: Terms) -> tf.Tensor:
         """The weighted sum of the loss terms, `(batch,)`."""
-        return tf.add_n([weight * terms[name] for name, weight in self.loss_weights.items()])
+        return tf.add_n([weight * terms[name] for name, weight in self.term_weights().items()])
+
+    def term_weights(self) -> dict[str, Any]:
+        """The weights of the terms at this step: `loss_weights`, unless a schedule moves them."""
+        return self.loss_weights
+
+    def check(self, images: Any) -> None:
+        """Refuses what `fit` brings in the place of images of the encoder's shape in [0, 1]."""
+        check_images(images, self.encoder.input_shape[1:])
 
     # The step --------------------------------------------------------------------------------------------------------
 
@@ -171,9 +188,11 @@ class RobustModel(keras.Model):
         batch, weights = self._batch(data)
         step = self.optimizer.iterations
         puzzle = self._posed(batch, seed_for(self.seed, step, "pose"))
-        attacked = self._attack(self.attack, self.climb, puzzle, seed_for(self.seed, step, "attack"))
         count = _global_size(batch.images)
         with tf.GradientTape() as tape:
+            puzzle = self.share(puzzle, training=True)
+            with tape.stop_recording():
+                attacked = self._attack(self.attack, self.climb, puzzle, seed_for(self.seed, step, "attack"))
             terms = self.descend(attacked.inputs, puzzle, training=True)
             loss = self.total(terms)
             objective = self.optimizer.scale_loss(self._objective(loss, weights, count))
@@ -185,6 +204,7 @@ class RobustModel(keras.Model):
         """The same on held-out images, without a change to any weight; every pass draws the same random numbers."""
         batch, weights = self._batch(data)
         puzzle = self._posed(batch, seed_for(self.seed, 0, "evaluate/pose"))
+        puzzle = self.share(puzzle, training=False)
         attacked = self._attack(self.eval_attack, self.probe, puzzle, seed_for(self.seed, 0, "evaluate/attack"))
         terms = self.measure(attacked.inputs, puzzle)
         return self._report({"loss": self.measured_loss(terms), **terms}, weights, attacked)
@@ -273,7 +293,7 @@ class RobustModel(keras.Model):
 
     def _batch(self, data: Any) -> tuple[Batch, tf.Tensor | None]:
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        check_images(images, self.encoder)
+        self.check(images)
         weights = None if weights is None else tf.cast(tf.reshape(weights, (-1,)), tf.float32)
         return Batch(images, labels), weights
 

@@ -1,0 +1,54 @@
+"""What AdvCL refuses of its options.
+
+Synopsis:
+
+    checked_options(clean_views, attack, pseudo_sizes, pseudo_weight, perturbation, base_temperature)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from advss_tf.errors import InvalidInput, one_of
+
+PERTURBATIONS = ("separate", "shared")
+
+
+def checked_options(
+    clean_views: Sequence[str],
+    attack: Any,
+    pseudo_sizes: Sequence[int],
+    pseudo_weight: float,
+    perturbation: str,
+    base_temperature: float | None,
+) -> None:
+    """Refuses options that leave nothing to learn from or that do not fit each other.
+
+    Raises:
+        InvalidInput: if there is no clean view, no attack, a head of fewer than two clusters or two of one size, or a
+            word or a number is out of its range.
+    """
+    one_of("perturbation", perturbation, PERTURBATIONS)
+    if not clean_views or isinstance(clean_views, str):
+        raise InvalidInput(
+            "`clean_views` leaves the attacked view no positive.",
+            expected="a list of one view or more",
+            received=f"{clean_views=}",
+        )
+    if attack is None:
+        raise InvalidInput("AdvCL attacks a view.", expected="an attack, or SimCLR", received="attack=None")
+    if any(size < 2 for size in pseudo_sizes) or len(set(pseudo_sizes)) < len(pseudo_sizes):
+        raise InvalidInput(
+            "`pseudo_sizes` are no numbers of clusters.",
+            expected="different numbers >= 2",
+            received=f"pseudo_sizes={tuple(pseudo_sizes)}",
+        )
+    if not 0 <= pseudo_weight < float("inf"):
+        raise InvalidInput("`pseudo_weight` is out of range.", expected="a number >= 0", received=f"{pseudo_weight=}")
+    if base_temperature is not None and not 0 < base_temperature < float("inf"):
+        raise InvalidInput(
+            "`base_temperature` is no temperature.",
+            expected="a number > 0, or None",
+            received=f"{base_temperature=}",
+        )

@@ -1,0 +1,183 @@
+"""DeACL: a student learns a clean teacher's angles, and to keep them under attack. One clean pretraining and 100 epochs.
+
+Synopsis:
+
+    pretext = DeACL(encoder, teacher="runs/simclr/pretrain/encoder", attack=attack)
+    pretext.compile(optimizer=SGD(0.5))
+    pretext.fit(data.unlabelled(256, views=pretext.views))
+
+With the teacher `T` and the student `f`, both up to their features, the attack ascends `-cos(f(x + d), T(x))`, and the
+weights descend
+
+    -cos(f(x), T(x))  -  beta · cos(f(x + d), f(x))
+
+Reference: Zhang et al., "Decoupled Adversarial Contrastive Learning for Self-supervised Adversarial Robustness", ECCV
+2022 (arXiv 2207.10899), and its code, of which beta = 2 is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from advss_tf.data.views import VIEWS, make_views, views_for
+from advss_tf.encoders import branches, load_encoder, read_provenance
+from advss_tf.errors import InvalidInput, one_of
+from advss_tf.losses.distillation import cosine_distillation, negative_cosine
+from advss_tf.pretext.contrastive import attackable
+from advss_tf.training import Batch, Puzzle, RobustModel
+from advss_tf.training.checks import check_views, checked_encoder
+from advss_tf.training.inference import encode
+
+
+@keras.saving.register_keras_serializable(package="advss_tf")
+class DeACL(RobustModel):
+    """Distillation of a self-supervised teacher into a robust student, without negatives or large batches.
+
+    Args:
+        encoder: The student, a Functional Keras model images -> features; without branches, or with `clean` and
+            `adversarial`. The paper's has none.
+        teacher: A Keras model images -> features of the same size, or the path of an exported encoder. It is not
+            trained.
+        attack: The attack of training.
+        view: The one view of each image, a name of `data.views.VIEWS`.
+        beta: Weight of the student's agreement with itself under attack, >= 0.
+        crop_padding: Of weak views: the largest shift in pixels; None for an eighth of the height.
+        flip: Whether views are mirrored.
+        eval_attack: The attack of evaluation; by default the training attack.
+        seed: The run's seed.
+        name: The model's name.
+
+    Raises:
+        InvalidInput: if there is no attack, teacher and student do not take and give the same shapes, the teacher has
+            batch-norm branches, `beta` is negative, or as `RobustModel`.
+    """
+
+    # The last epoch is kept, as in the paper.
+    monitor = None
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        teacher: keras.Model | str | Path,
+        *,
+        attack: Any,
+        view: str = "weak",
+        beta: float = 2.0,
+        crop_padding: int | None = None,
+        flip: bool = True,
+        eval_attack: Any = "attack",
+        seed: int = 0,
+        name: str | None = "deacl",
+    ) -> None:
+        view = one_of("view", view, VIEWS)
+        learned_by = None
+        if isinstance(teacher, str | Path):
+            learned_by = read_provenance(teacher).get("pretext")
+            teacher = load_encoder(teacher)
+        attackable(view)
+        _check(encoder, teacher, attack, beta)
+        super().__init__(
+            encoder,
+            loss_weights={"distillation": 1.0},
+            reported=("cosine_to_teacher", "cosine_under_attack"),
+            attack=attack,
+            eval_attack=eval_attack,
+            seed=seed,
+            name=name,
+        )
+        self.views, self.beta = (view,), float(beta)
+        self.crop_padding, self.flip = crop_padding, bool(flip)
+        self.teacher = teacher
+        self.teacher.trainable = False
+        self.taught_by = learned_by
+        self.built = True
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What an exported encoder should say of how it was pretrained, as JSON."""
+        return {"task": "DeACL", "views": list(self.views), "beta": self.beta, "teacher": self.taught_by}
+
+    @property
+    def networks(self) -> tuple[keras.Model, ...]:
+        return (self.encoder, self.teacher)
+
+    def check(self, images: Any) -> None:
+        """Takes plain images, or one view of them."""
+        if getattr(images, "shape", None) is not None and len(images.shape) == 5:
+            check_views(images, self.encoder.input_shape[1:], [False])
+        else:
+            super().check(images)
+
+    def strength(self, step: Any) -> Any:
+        """That of annealed views: they are as strong as ACL's."""
+        del step
+        return 1.0
+
+    def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
+        images = batch.images
+        if images.shape.rank == 4:
+            wanted = views_for(self.views, crop_padding=self.crop_padding, flip=self.flip)
+            (view,) = make_views(wanted, images, seed)
+        else:
+            view = images[:, 0]
+        return Puzzle({"images": view})
+
+    def share(self, puzzle: Puzzle, *, training: bool) -> Puzzle:
+        """Asks the teacher, once for the attack and the weights."""
+        del training
+        teacher = tf.stop_gradient(encode(self.teacher, puzzle.inputs["images"], training=False))
+        return puzzle._replace(fixed={"teacher": tf.cast(teacher, tf.float32)})
+
+    def climb(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
+        return negative_cosine(self.encode(inputs["images"], training=training), _taught(puzzle))
+
+    def descend(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
+        clean = self.encode(puzzle.inputs["images"], training=training, stream="clean")
+        attacked = self.encode(inputs["images"], training=training)
+        teacher = _taught(puzzle)
+        return {
+            "distillation": cosine_distillation(clean, attacked, teacher, beta=self.beta),
+            "cosine_to_teacher": -negative_cosine(clean, teacher),
+            "cosine_under_attack": -negative_cosine(attacked, clean),
+        }
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return self.encode(inputs, training=training, stream=self.delivered_branch or "clean")
+
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("beta", "crop_padding", "flip")}
+        teacher = keras.saving.serialize_keras_object(self.teacher)
+        return {**super().get_config(), **own, "view": self.views[0], "teacher": teacher}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RobustModel:
+        teacher = keras.saving.deserialize_keras_object(config["teacher"], custom_objects=custom_objects)
+        return super().from_config({**config, "teacher": teacher}, custom_objects=custom_objects)
+
+
+def _taught(puzzle: Puzzle) -> tf.Tensor:
+    return (puzzle.fixed or {})["teacher"]
+
+
+def _check(encoder: Any, teacher: Any, attack: Any, beta: float) -> None:
+    shapes = [(model.input_shape, model.output_shape) for model in map(checked_encoder, (encoder, teacher))]
+    if shapes[0] != shapes[1]:
+        raise InvalidInput(
+            "Teacher and student do not take and give the same shapes.",
+            expected=f"a teacher of input and output shapes {shapes[0]}",
+            received=f"{shapes[1]}",
+        )
+    if branches(teacher):
+        raise InvalidInput(
+            "The teacher has batch-norm branches.",
+            expected="an exported encoder, which has one of them",
+            received=f"branches={branches(teacher)}",
+        )
+    if attack is None:
+        raise InvalidInput("DeACL attacks the student.", expected="an attack", received="attack=None")
+    if not 0 <= beta < float("inf"):
+        raise InvalidInput("`beta` is out of range.", expected="a finite number >= 0", received=f"{beta=}")
