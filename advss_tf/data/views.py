@@ -142,6 +142,7 @@ VIEWS: dict[str, View] = {
 def views_for(views: Sequence[str | View], *, crop_padding: int | None, flip: bool) -> tuple[View, ...]:
     """TEMPORARY, the input pipeline's helper writes it."""
     from dataclasses import replace
+
     found = [VIEWS[one_of("view", each, VIEWS)] if isinstance(each, str) else each for each in views]
     return tuple(replace(v, crop_padding=crop_padding, flip=flip) if isinstance(v, Weak) else v for v in found)
 

@@ -136,18 +136,14 @@ class ACL(Contrastive):
         own = {name: getattr(self, name) for name in ("sir_weight", "air_weight", "invariance")}
         return {**super().get_config(), "views": self.views[:2], **own}
 
-    def _terms(
-        self, clean: tf.Tensor, attacked: tf.Tensor, puzzle: Puzzle, *, training: bool
-    ) -> dict[str, tf.Tensor]:
+    def _terms(self, clean: tf.Tensor, attacked: tf.Tensor, puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
         terms = {"clean_contrast": self.contrast(clean), "adversarial_contrast": self.contrast(attacked)}
         if puzzle.fixed is not None:
             original = self.embed(puzzle.fixed["original"], training=training, stream="clean")
             terms |= self._invariances(clean, attacked, original)
         return terms
 
-    def _pairs(
-        self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _pairs(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """The embeddings of the clean and of the attacked views, `(2, rows, E)` each."""
         clean = self._pair(puzzle.inputs, "clean", training=training)
         return clean, self._pair(inputs, "adversarial", training=training)
@@ -161,9 +157,7 @@ class ACL(Contrastive):
         if self.sir_weight:
             terms["sir"] = standard_invariance(clean[0], clean[1], original, **options)
         if self.air_weight:
-            terms["air"] = adversarial_invariance(
-                clean[0], clean[1], original, attacked[0], attacked[1], **options
-            )
+            terms["air"] = adversarial_invariance(clean[0], clean[1], original, attacked[0], attacked[1], **options)
         return terms
 
 
@@ -217,4 +211,6 @@ def _check(views: Sequence[str], attack: Any, **weights: float) -> None:
         raise InvalidInput("ACL attacks its views.", expected="an attack, or SimCLR", received="attack=None")
     for name, weight in weights.items():
         if not 0 <= weight < float("inf"):
-            raise InvalidInput(f"`{name}` is out of range.", expected="a finite number >= 0", received=f"{name}={weight}")
+            raise InvalidInput(
+                f"`{name}` is out of range.", expected="a finite number >= 0", received=f"{name}={weight}"
+            )
