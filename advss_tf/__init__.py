@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from advss_tf.pretext import EnsemblePretraining, Jigsaw, Rotation, Selfie
     from advss_tf.runner import run
     from advss_tf.serving import export_classifier, export_encoder, export_ensemble, verify_export
-    from advss_tf.training import SGD, AdamW, Batch, Puzzle, RobustModel
+    from advss_tf.training import SGD, AdamW, Batch, KNNProbe, Puzzle, RobustModel, knn_accuracy
     from advss_tf.workdir import Workdir
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "InvalidInput",
     "Jigsaw",
     "JointClassifier",
+    "KNNProbe",
     "Linf",
     "ProjectedGradientDescent",
     "PseudoLabels",
@@ -89,6 +90,7 @@ __all__ = [
     "export_classifier",
     "export_encoder",
     "export_ensemble",
+    "knn_accuracy",
     "load_data",
     "load_encoder",
     "load_model_for_evaluation",
@@ -131,7 +133,7 @@ _NAMES_OF = {
     "pretext": ("EnsemblePretraining", "Jigsaw", "Rotation", "Selfie"),
     "serving": ("export_classifier", "export_encoder", "export_ensemble", "verify_export"),
     "runner": ("run",),
-    "training": ("AdamW", "Batch", "Puzzle", "RobustModel", "SGD"),
+    "training": ("AdamW", "Batch", "KNNProbe", "Puzzle", "RobustModel", "SGD", "knn_accuracy"),
     "workdir": ("Workdir",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}

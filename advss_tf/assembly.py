@@ -9,18 +9,22 @@ Synopsis:
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from advss_tf import config
 from advss_tf.attacks import ProjectedGradientDescent, get_threat
-from advss_tf.data import ImageData, load_data
+from advss_tf.data import ImageData, PseudoLabels, load_data
 from advss_tf.encoders import build_encoder
+from advss_tf.encoders.handoff import read_provenance
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.pretext import CONTRASTIVE, TASKS
-from advss_tf.training import LARS, SGD, AdamW, Piecewise, RobustModel, cosine
+from advss_tf.training import LARS, SGD, AdamW, KNNProbe, Piecewise, RobustModel, cosine
 
 
 def data_of(recipe: config.Recipe) -> ImageData:
@@ -61,6 +65,50 @@ def pretext_of(recipe: config.Recipe, encoder: keras.Model, data: ImageData) -> 
         pseudo = pseudo_labels_of(recipe, data)
         options["pseudo_sizes"] = () if pseudo is None else pseudo.sizes
     return TASKS[kind](encoder, seed=recipe.seed, **_attacks(part), **options)
+
+
+def pseudo_labels_of(recipe: config.Recipe, data: ImageData) -> PseudoLabels | None:
+    """The pseudo-labels that a recipe's pretraining learns from; None if it names none.
+
+    Raises:
+        InvalidInput: if there is no such file, it is damaged, or its labels are of other images.
+    """
+    path = getattr(section(recipe, "pretrain").task, "pseudo_labels", None)
+    if path is None:
+        return None
+    pseudo = PseudoLabels.load(path)
+    pseudo.of(data)
+    return pseudo
+
+
+def batches_of(recipe: config.Recipe, model: RobustModel, data: ImageData) -> Callable[..., tf.data.Dataset]:
+    """`data.unlabelled` as a pretext model wants it: images, or views of them, and pseudo-labels if it has heads."""
+    pseudo = pseudo_labels_of(recipe, data)
+    options: dict[str, Any] = {} if pseudo is None else {"pseudo_labels": pseudo.of(data)}
+    if hasattr(model, "views"):
+        options |= {"views": model.views, "strength": model.strength}
+    return functools.partial(data.unlabelled, **options)
+
+
+def external_of_pretraining(recipe: config.Recipe, data: ImageData) -> str | None:
+    """In words, what outside its images a pretraining learned from, by its pseudo-labels or its teacher; or None."""
+    pseudo, teacher = pseudo_labels_of(recipe, data), getattr(section(recipe, "pretrain").task, "teacher", None)
+    if teacher is None:
+        return None if pseudo is None else pseudo.external
+    provenance = read_provenance(teacher)
+    about = provenance.get("data") or {}
+    if about.get("fingerprint") == data.fingerprint:
+        return provenance.get("external")
+    return f"its teacher was trained on {about.get('name') or 'unknown data'}"
+
+
+def probes_of(part: config.Pretrain, data: ImageData) -> tuple[KNNProbe, ...]:
+    """The probe of a section `pretrain`, on the label budget and the held-out images; none where it says null."""
+    if part.probe is None:
+        return ()
+    options = part.probe.model_dump(include={"k", "temperature"})
+    bank = data.labelled(limit=part.probe.max_images)
+    return (KNNProbe(bank, data.held_out(), every=part.probe.every_epochs, epochs=part.epochs, **options),)
 
 
 def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> RobustModel:

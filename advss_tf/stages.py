@@ -24,7 +24,7 @@ from advss_tf.evaluation import load_model_for_evaluation, load_record, write_re
 from advss_tf.measuring import measure
 from advss_tf.refining import cluster, refine
 from advss_tf.serving import export_classifier, export_encoder, verify_export
-from advss_tf.staging import Run, external_of, measured, needed, pretrained, provenance_of, training
+from advss_tf.staging import Run, external_of, measured, needed, pretrained, provenance_of, training, warn_of_memory
 from advss_tf.training.callbacks import read_history
 from advss_tf.training.strategy import get_strategy, is_chief
 
@@ -36,14 +36,17 @@ def pretrain(here: Run) -> dict[str, Any]:
     recipe, data, part = here.recipe, here.data, assembly.section(here.recipe, "pretrain")
     steps = data.steps_per_epoch(part.batch_size, "unlabelled")
     with here.strategy.scope():
-        model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, data.image_shape))
+        model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, data.image_shape), data)
         model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
-    monitor = "val_robust_accuracy" if model.eval_attack else "val_accuracy"
-    picked = training(here, "pretrain", model, data.unlabelled, part=part, steps=steps, monitor=monitor)
+    warn_of_memory(here, model, part.batch_size)
+    picked = training(
+        here, "pretrain", model, assembly.batches_of(recipe, model, data),
+        part=part, steps=steps, monitor=_monitor(model), probes=assembly.probes_of(part, data),
+    )  # fmt: skip
     result = {**measured(here, model), "epoch": picked.epoch}
     if is_chief(here.strategy):
         pretext = {**result, **getattr(model, "provenance", {})}
-        provenance = provenance_of(here, external=None, pretext=pretext)
+        provenance = provenance_of(here, external=assembly.external_of_pretraining(recipe, data), pretext=pretext)
         for branch in set(recipe.kept_branches) - {model.delivered_branch}:
             export_encoder(model, here.workdir.kept_encoder(branch), branch=branch, provenance=provenance)
         export_encoder(model, here.workdir.encoder, provenance=provenance)
@@ -126,6 +129,11 @@ STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
     "export": export,
     "report": report,
 }
+
+
+def _monitor(model: keras.Model) -> str | None:
+    """The held-out number that picks the epoch; None where a method keeps its last."""
+    return getattr(model, "monitor", "val_robust_accuracy" if model.eval_attack else "val_accuracy")
 
 
 def _start(here: Run) -> Path | None:

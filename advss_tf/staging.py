@@ -10,7 +10,7 @@ Synopsis:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from advss_tf.encoders.handoff import CARDS, read_provenance
 from advss_tf.errors import InvalidInput
 from advss_tf.screen import Screen
 from advss_tf.training.loop import Saving, Trained, train
+from advss_tf.training.strategy import device_bytes
 from advss_tf.workdir import Workdir
 
 
@@ -44,8 +45,9 @@ def training(
     *,
     part: config.Stage,
     steps: int,
-    monitor: str,
+    monitor: str | None,
     validation: tf.data.Dataset | None = None,
+    probes: Sequence[keras.callbacks.Callback] = (),
 ) -> Trained:
     """Trains a compiled model as a section of the recipe says, and leaves the picked weights in it.
 
@@ -56,8 +58,9 @@ def training(
         batches: `batches(batch_size, seed=…, start_step=…, num_steps=…, worker=…, num_workers=…)`.
         part: The section.
         steps: Steps of an epoch.
-        monitor: The epoch's log that picks the model.
+        monitor: The epoch's log that picks the model; None keeps the last epoch.
         validation: Held-out batches; those of the data unless given.
+        probes: Callbacks that measure something more of each epoch, before it is written down.
     """
     chance = f", chance {100 * model.chance:.3g} %" if hasattr(model, "chance") else ""
     here.screen.say(
@@ -72,7 +75,8 @@ def training(
         return train(
             model, make_dataset,
             steps_per_epoch=steps, epochs=part.epochs, batch_size=part.batch_size, folder=here.workdir.stage(stage),
-            validation=here.data.held_out() if validation is None else validation, monitor=monitor,
+            validation=here.data.held_out() if validation is None else validation,
+            monitor=monitor, probes=probes,
             saving=Saving(**here.recipe.checkpoint.model_dump()), say=here.screen.say, advance=advance,
         )  # fmt: skip
 
@@ -120,6 +124,19 @@ def pretrained(here: Run, branch: str | None = None) -> Path:
     handed_over = needed(here, here.workdir.encoder, "pretrain")
     kept = None if branch is None else here.workdir.kept_encoder(branch)
     return kept if kept is not None and kept.exists() else handed_over
+
+
+def warn_of_memory(here: Run, model: keras.Model, batch_size: int) -> None:
+    """Says so before training if the loss of a step will take more than a quarter of a device's memory."""
+    if not hasattr(model, "loss_bytes"):
+        return
+    replicas = here.strategy.num_replicas_in_sync
+    takes, has = model.loss_bytes(batch_size, replicas), device_bytes()
+    if takes > has / 4:
+        here.screen.say(
+            f"WARNING: the contrastive loss of {batch_size:,} images needs about {takes / 2**30:.1f} GiB on each of "
+            f"{replicas} device(s) with {has / 2**30:.0f} GiB. It grows with the square of views times images."
+        )
 
 
 def external_of(model: str | Path) -> str | None:

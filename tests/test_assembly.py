@@ -60,7 +60,7 @@ def test_the_two_words_of_the_grid_reach_the_classifier():
     recipe = load_recipe(DIGITS, ["finetune.train=partial", "finetune.how=adversarial", "encoder.width=2"])
     model = assembly.classifier_of(recipe, assembly.encoder_of(recipe, (8, 8, 1)), 10)
     assert (model.train, model.how, model.boundary, model.seed) == ("partial", "adversarial", "stage2", recipe.seed)
-    pretext = assembly.pretext_of(recipe, assembly.encoder_of(recipe, (8, 8, 1)))
+    pretext = assembly.pretext_of(recipe, assembly.encoder_of(recipe, (8, 8, 1)), assembly.data_of(recipe))
     assert pretext.attack.num_steps == recipe.pretrain.attack.num_steps
 
 

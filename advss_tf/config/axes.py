@@ -8,8 +8,10 @@ Synopsis:
 
 An axis is a list or a section. A section names its values and says what each changes, in dotted paths. A list is one of
 the paper's axes, `pretraining`, `finetuning` or `task`, or else its name is the path that takes each of its entries.
-P1 to P3 and F1 to F4 are those of Chen et al. (CVPR 2020, arXiv 2003.12862); they look at the recipe that the other
-axes have made, whatever the order of the file.
+P1 to P3 and F1 to F4 are those of Chen et al. (CVPR 2020, arXiv 2003.12862), SLF, ALF and AFF those of the contrastive
+literature; they look at the recipe that the other axes have made, whatever the order of the file. SLF, ALF and AFF keep
+the base's epochs, optimizer and attack, as F1 to F4 do; on a base with a `finetune.preset` they take that preset, and
+so its values for whatever the base does not write.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from ..errors import nearest
 from .faults import show
 from .overrides import apply_overrides
 from .parts import Fault
+from .protocol import PRESETS
 from .schema import Recipe
 
 RESERVED = frozenset(
@@ -196,10 +199,23 @@ def _finetuning(*, train: str, attacked: bool) -> Changes:
         if attacked:
             return found + [("finetune.how", "adversarial")] * (part.get("how") == "standard")
         # Without an attack in training, held-out images are attacked as they would be with it.
-        found += [("finetune.eval_attack", part.get("attack"))] * (part.get("eval_attack") is None)
+        attack = part.get("attack")
+        found += [("finetune.eval_attack", attack)] * (attack is not None and part.get("eval_attack") is None)
         found += [("finetune.attack", None), ("finetune.how", "standard")]
         # What was never trained to be robust would be picked by the noise in its robust accuracy.
         return found + [("finetune.select", "accuracy")] * (part.get("select", "auto") == "auto")
+
+    return changes
+
+
+def _preset(word: str) -> Changes:
+    """SLF, ALF and AFF: what is trained and how; the values beside these are the base's, or those of its preset."""
+    train, how = PRESETS[word]["train"], PRESETS[word]["how"]
+    as_grid = _finetuning(train=train, attacked=how != "standard")
+
+    def changes(values: dict[str, Any]) -> list[Change]:
+        follows = _section(values, "finetune").get("preset") is not None
+        return [*as_grid(values), ("finetune.how", how)] + [("finetune.preset", word)] * follows
 
     return changes
 
@@ -211,5 +227,6 @@ _WORDS: dict[str, dict[str, Changes]] = {
         "F2": _finetuning(train="partial", attacked=True),
         "F3": _finetuning(train="full", attacked=False),
         "F4": _finetuning(train="full", attacked=True),
+        **{word.upper(): _preset(word) for word in PRESETS},
     },
 }

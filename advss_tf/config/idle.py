@@ -21,9 +21,10 @@ _Section = TypeVar("_Section", bound=Part)
 def settled(recipe: Recipe) -> Recipe:
     """The recipe with its idle fields at their defaults.
 
-    Idle are `finetune.beta` unless `how` is trades; in the mode plain of `finetune.auxiliary`, where the task is
-    neither learned nor climbed, its `weight` and `copies`; in pretraining without an attack `clean_weight`, as the
-    clean loss is then the whole, and an ensemble's `diversity_weight`, as the diversity is of the attacked losses.
+    Idle are `finetune.preset`, whose values are all in the recipe; `finetune.beta` unless `how` is trades; in the mode
+    plain of `finetune.auxiliary`, where the task is neither learned nor climbed, its `weight` and `copies`; in
+    pretraining without an attack `clean_weight`, as the clean loss is then the whole, and an ensemble's
+    `diversity_weight`, as the diversity is of the attacked losses.
     """
     pretrain, finetune = recipe.pretrain, recipe.finetune
     changes = {
@@ -45,8 +46,7 @@ def _clean_task(task: Task) -> Task:
 
 
 def _settled_finetune(part: Finetune) -> Finetune:
-    if part.how != "trades":
-        part = _reset(part, "beta")
+    part = _reset(part, "preset", *(("beta",) if part.how != "trades" else ()))
     if part.auxiliary is not None and part.auxiliary.mode == "plain":
         part = part.model_copy(update={"auxiliary": _reset(part.auxiliary, "weight", "copies")})
     return part

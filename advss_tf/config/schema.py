@@ -11,13 +11,14 @@ the conditions between fields in rules.py.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from . import contrastive_rules, pseudo_rules, rules, task_rules
 from .kinds import Data, Descent, Network, Piecewise, Sgd
 from .parts import Counts, Part, Radii, Radius, Rules, Step, Text
+from .protocol import filled, preset_is_kept, presets_stand_in
 from .tasks import Auxiliary, Task
 
 
@@ -47,6 +48,21 @@ class Stage(Part):
     eval_attack: Attack | None = Field(default=None, description="Attack on held-out images; null: `attack`.")
 
 
+class Probe(Part):
+    """Accuracy of nearest neighbours among the labelled images, on held-out ones, while pretraining goes on."""
+
+    k: int = Field(default=200, ge=1, description="Neighbours that vote; at most as many as there are labelled images.")
+    temperature: float = Field(default=0.1, gt=0, description="A vote weighs exp(cosine / temperature).")
+    every_epochs: int = Field(
+        default=10, ge=1, description="Epochs from one probe to the next; the last is probed too."
+    )
+    max_images: int | None = Field(
+        default=50_000,
+        ge=1,
+        description="Labelled images that neighbours are looked for in, a seeded choice; null: all.",
+    )
+
+
 class Pretrain(Stage):
     """Learning without labels: P2 with `attack: null`, P3 with an attack."""
 
@@ -58,6 +74,9 @@ class Pretrain(Stage):
     )
     task: Task = Field(description="What the encoder learns: a puzzle, or how views of an image belong together.")
     attack: Attack | None = Field(description="Attack on the training images; null: clean training.")
+    probe: Probe | None = Field(
+        default=None, description="How well features tell classes, in the history alone, {} for defaults; null: none."
+    )
 
 
 Sizes = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
@@ -115,15 +134,20 @@ class Refine(Part):
 
 
 class Finetune(Stage):
-    """Learning with labels: F1 to F4 of Chen et al. 2020 are `train` times `how`."""
+    """Learning with labels: F1 to F4 of Chen et al. 2020 are `train` times `how`; SLF, ALF and AFF are presets."""
 
+    model_config = ConfigDict(json_schema_extra=presets_stand_in)
     rules: ClassVar[Rules] = (
         *Stage.rules,
+        preset_is_kept,
         rules.attack_suits_how,
         rules.selection_is_possible,
         rules.start_suits_train,
         rules.start_is_no_slip,
         task_rules.auxiliary_suits_training,
+    )
+    preset: Literal["slf", "alf", "aff"] | None = Field(
+        default=None, description="Gives every value that is not written here: SLF, ALF or AFF; null: none."
     )
     start: Text = Field(description="pretrained, scratch, or the path of an exported encoder.")
     train: Literal["linear", "partial", "full"] = Field(description="What is trained: head, last stages, everything.")
@@ -139,6 +163,11 @@ class Finetune(Stage):
     select: Literal["auto", "robust_accuracy", "accuracy"] = Field(
         default="auto", description="Held-out number that picks the model; auto: robust where an attack is given."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, written: Any) -> Any:
+        return filled(written)
 
 
 Severities = Annotated[tuple[Literal[1, 2, 3, 4, 5], ...], Field(strict=False)]

@@ -21,6 +21,7 @@ import tensorflow as tf
 from advss_tf.data.augment import crop_and_flip
 from advss_tf.data.checks import check_pseudo_labels
 from advss_tf.data.pipeline import Augment, Part, TrainingPlan, ordered_batches, steps_per_epoch, training_batches
+from advss_tf.data.splits import permutation
 from advss_tf.data.views import View, check_strength, make_views, views_for
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.randomness import seed_for
@@ -188,6 +189,25 @@ class ImageData:
             change = self._views(views, strength, start_step)
         pseudo_labels = self._pseudo_labels(pseudo_labels, self.train_part)
         return training_batches(self.train_part, plan, augment=change, labelled=False, pseudo_labels=pseudo_labels)
+
+    def labelled(self, batch_size: int = 256, *, limit: int | None = None) -> tf.data.Dataset:
+        """The `(images, labels)` of the label budget, once, in order, not augmented, the remainder kept.
+
+        Args:
+            batch_size: Images a batch.
+            limit: This many of them at most, a seeded choice; None for all.
+
+        Raises:
+            InvalidInput: if the set is unlabelled or has no train split, or `limit` is less than 1.
+        """
+        self._check_labelled("labelled()")
+        self._check_train()
+        TrainingPlan(batch_size)
+        if limit is not None and limit < 1:
+            raise InvalidInput("`limit` is too small.", expected="limit >= 1, or None", received=f"limit={limit}")
+        part = self.labelled_part
+        chosen = np.sort(permutation(part.numbers, seed=self.seed, role="labelled_limit")[:limit])
+        return ordered_batches(Part(part.store, chosen), batch_size)
 
     def held_out(self, batch_size: int = 256, pseudo_labels: np.ndarray | None = None) -> tf.data.Dataset:
         """The held-out `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.

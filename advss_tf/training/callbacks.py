@@ -259,4 +259,4 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_headline(name: str) -> bool:
-    return name.removeprefix("val_") in {"loss", "accuracy", "robust_accuracy"}
+    return name.removeprefix("val_") in {"loss", "accuracy", "robust_accuracy", "knn_accuracy"}

@@ -8,7 +8,7 @@ Synopsis:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -36,6 +36,15 @@ def features_of(
     Raises:
         InvalidInput: if there is no batch, or the encoder has no such branch.
     """
+    return collected(feature_function(encoder, branch=branch), batches)
+
+
+def feature_function(encoder: keras.Model, *, branch: str | None = None) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The compiled function images -> features, float32, for what asks more than once: it is traced once.
+
+    Raises:
+        InvalidInput: if the encoder has no such branch.
+    """
     if branch is not None:
         one_of("branch", branch, branches(encoder))
 
@@ -45,15 +54,21 @@ def features_of(
         with norm_branch(branch):
             return tf.cast(encode(encoder, images, training=False), tf.float32)
 
+    return features
+
+
+def collected(
+    features: Callable[[tf.Tensor], tf.Tensor], batches: Iterable[Any]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What a `feature_function` gives for every image, with the labels; see `features_of`."""
     found: list[np.ndarray] = []
-    labels: list[np.ndarray | None] = []
+    labels: list[np.ndarray] = []
     for batch in batches:
         images, own, _ = keras.utils.unpack_x_y_sample_weight(batch)
         found.append(features(tf.convert_to_tensor(images)).numpy())
-        labels.append(None if own is None else np.asarray(own))
+        labels += [] if own is None else [np.asarray(own)]
     if not found:
         raise InvalidInput("There are no images.", expected="one batch or more", received="0 batches")
-    known = [own.reshape(-1) for own in labels if own is not None]
-    if len(known) < len(labels):
+    if len(labels) < len(found):
         return np.concatenate(found), None
-    return np.concatenate(found), np.concatenate(known).astype(np.int64)
+    return np.concatenate(found), np.concatenate(labels).astype(np.int64).reshape(-1)

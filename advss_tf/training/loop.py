@@ -10,7 +10,7 @@ The loop itself is Keras' `fit`. It is called once for what is left of an epoch 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,7 @@ def train(
     folder: Path,
     validation: tf.data.Dataset | None = None,
     monitor: str | None = None,
+    probes: Sequence[keras.callbacks.Callback] = (),
     saving: Saving = Saving(),
     say: Callable[[str], None] = print,
     advance: Callable[[int, dict[str, Any], float], None] | None = None,
@@ -62,6 +63,7 @@ def train(
         folder: The stage's folder: checkpoints, history, best weights and TensorBoard logs.
         validation: Held-out images and labels, read after every epoch.
         monitor: The epoch's log that picks the model, such as `"val_robust_accuracy"`; None keeps the last epoch.
+        probes: Callbacks that add to an epoch's logs, before any other reads them, such as `KNNProbe`.
         saving: How often the run saves itself.
         say: Takes one line per epoch.
         advance: Draws a bar; see `Progress`.
@@ -76,9 +78,10 @@ def train(
     if first:
         say(f"{folder.name}: goes on after step {first} of {epochs * steps_per_epoch}")
     best = Best(folder, monitor) if monitor else None
-    callbacks: list[keras.callbacks.Callback] = [checkpoint]
+    callbacks: list[keras.callbacks.Callback] = [*probes, checkpoint]
     if chief:
         callbacks = [
+            *probes,
             *([best] if best else []),
             History(folder / "history.jsonl", first_epoch=first // steps_per_epoch),
             keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),

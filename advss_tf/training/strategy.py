@@ -11,10 +11,12 @@ Synopsis:
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.client import device_lib  # the one place that tells how much memory a GPU has
 
 from advss_tf.errors import InvalidInput, one_of
 
@@ -99,6 +101,14 @@ def distributed(strategy: tf.distribute.Strategy, make_dataset: Callable[..., tf
         return dataset.rebatch(batch_size // replicas, drop_remainder=True)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def device_bytes() -> int:
+    """The memory of one device that a step runs on: of the first GPU as TensorFlow may use it, or of the machine."""
+    gpus = [device for device in device_lib.list_local_devices() if device.device_type == "GPU"]
+    if gpus:
+        return int(gpus[0].memory_limit)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def global_size(images: tf.Tensor) -> tf.Tensor:

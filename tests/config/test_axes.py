@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from advss_tf.config import make_recipe
 from advss_tf.config.axes import read_axes, word_of
 
 ATTACK = {"epsilon": 0.1, "num_steps": 3}
@@ -94,6 +95,35 @@ def test_f2_and_f4_train_under_attack_in_the_way_of_the_base(word, train):
     assert trades == {"finetune.train": train}
     standard = changes("finetuning", word=word, values={"finetune": {"how": "standard"}})
     assert standard == {"finetune.train": train, "finetune.how": "adversarial"}
+
+
+@pytest.mark.parametrize(
+    ("word", "train", "how"),
+    [("SLF", "linear", "standard"), ("ALF", "linear", "adversarial"), ("AFF", "full", "trades")],
+)
+@pytest.mark.parametrize("of_base", ["standard", "adversarial", "trades"])
+def test_slf_alf_and_aff_change_what_is_trained_and_how_and_nothing_else(word, train, how, of_base):
+    found = changes("finetuning", word=word, values={"finetune": {"how": of_base, "attack": ATTACK}})
+    plain = {"finetune.train": train, "finetune.how": how}
+    measured = {"finetune.attack": None, "finetune.eval_attack": ATTACK, "finetune.select": "accuracy"}
+    assert found == (plain | measured if word == "SLF" else plain)
+
+
+def test_on_a_base_with_a_preset_the_words_are_presets():
+    base = {"preset": "aff", "start": "encoder", "attack": {"epsilon": 0.1}}
+    values = {"name": "x", "seed": 0, "data": {"kind": "digits"}, "encoder": {"kind": "resnet20"}, "finetune": base}
+    found = {}
+    for word in ("SLF", "ALF", "AFF"):
+        part = make_recipe(values, list(changes("finetuning", word=word, values=values).items())).finetune
+        found[word] = (part.preset, part.batch_size, part.optimizer.learning_rate)
+        attack = part.eval_attack if word == "SLF" else part.attack
+        assert (attack.epsilon, attack.num_steps, part.attack is None) == (0.1, 10, word == "SLF")
+    assert found == {"SLF": ("slf", 512, 0.01), "ALF": ("alf", 512, 0.01), "AFF": ("aff", 128, 0.1)}
+
+
+def test_slf_on_a_preset_without_an_attack_of_its_own_is_measured_by_that_of_the_preset():
+    found = changes("finetuning", word="SLF", values={"finetune": {"preset": "aff", "start": "encoder"}})
+    assert "finetune.eval_attack" not in found and found["finetune.preset"] == "slf"
 
 
 @pytest.mark.parametrize(

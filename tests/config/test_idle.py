@@ -34,6 +34,13 @@ def test_beta_is_idle_unless_finetuning_is_trades():
     assert not same("finetune.beta=2", beside=TRADES)
 
 
+def test_the_name_of_a_preset_is_idle_beside_its_values():
+    beside = ["finetune={preset: aff, start: pretrained}"]
+    values = make_recipe(VALUES, beside).model_dump(mode="json")["finetune"]
+    assert same(("finetune", {**values, "preset": None}), beside=beside)
+    assert not same("finetune.preset=slf", beside=beside)
+
+
 def test_the_weight_of_the_clean_puzzle_is_idle_without_an_attack():
     assert same("pretrain.task.clean_weight=0.25", beside=CLEAN)
     assert not same("pretrain.task.clean_weight=0.25")

@@ -67,6 +67,28 @@ def test_the_parts_share_no_image_and_lose_none(data):
     assert not train & held_out and not train & test and not held_out & test
 
 
+def test_labelled_images_come_once_in_order_without_augmentation(data):
+    found = list(data.labelled(4).as_numpy_iterator())
+    assert [len(labels) for _, labels in found[:-1]] == [4] * (len(found) - 1)
+    numbers = data.labelled_part.numbers
+    images, labels = data.labelled_part.store.read(next(iter(data.labelled_part.store.epoch(numbers, None, 0))))
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in found])[: len(labels)], labels)
+    np.testing.assert_allclose(np.concatenate([images for images, _ in found])[: len(images)], images / 255, atol=1e-6)
+    assert sum(len(labels) for _, labels in found) == data.num_labelled
+
+
+def test_a_limit_chooses_labelled_images_by_the_seed_and_not_the_first(noise):
+    images, labels = noise(60), np.arange(60) // 6
+    one, again, other = (load_data((images, labels), seed=seed, labels_per_class=3) for seed in (0, 0, 1))
+    chosen, budget = _rows(one.labelled(limit=8)), _rows(one.labelled())
+    assert len(chosen) == 8 and chosen < budget and len(budget) == one.num_labelled == 30
+    assert chosen == _rows(again.labelled(limit=8)) != _rows(other.labelled(limit=8))
+    assert max(int(labels.max()) for _, labels in one.labelled(limit=8).as_numpy_iterator()) > 4
+    assert _rows(one.labelled(limit=99)) == budget
+    with pytest.raises(InvalidInput, match="`limit` is too small"):
+        one.labelled(limit=0)
+
+
 def test_an_epoch_is_finite_and_the_next_one_another(data):
     batch_size = data.num_train // 2
     dataset = data.unlabelled(batch_size, augment=False)
@@ -123,7 +145,7 @@ def test_the_repr_says_what_there_is(noise):
 def test_what_needs_a_train_split_is_refused_where_there_is_none(cifar10_c):
     data = load_data("cifar10_corrupted/fog_3", data_dir=cifar10_c[0])
     assert sum(len(labels) for _, labels in data.test(5)) == data.num_test == 12
-    for ask in (data.train, data.unlabelled, data.held_out):
+    for ask in (data.train, data.unlabelled, data.labelled, data.held_out):
         with pytest.raises(InvalidInput, match=r"'cifar10_corrupted/fog_3' has no train split.*or `test\(\)`"):
             ask(4)
     with pytest.raises(InvalidInput, match="has no train split"):

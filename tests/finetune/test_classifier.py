@@ -10,9 +10,11 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.encoders import norm_branch
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.models import Classifier
 from advss_tf.finetune import RobustClassifier
+from advss_tf.losses import kl_divergence
 from advss_tf.training import Batch
 
 ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=3)
@@ -33,6 +35,23 @@ def test_trades_starts_its_kl_at_zero_and_climbs_it(tiny_encoder, tiny_images, t
     terms = model.descend(attacked, puzzle, training=False)
     assert (terms["kl"] > 0).numpy().all()
     np.testing.assert_allclose(model.total(terms), terms["clean_loss"] + 2.0 * terms["kl"], rtol=1e-6)
+
+
+def test_with_two_branches_trades_goes_through_both_and_is_measured_through_that_of_attacked_images(scattered_branches):
+    encoder, images = scattered_branches(), tf.random.stateless_uniform((4, 8, 8, 3), [0, 0])
+    model = classifier(encoder, how="trades")
+    of_branch = {}
+    for branch in ("clean", "adversarial"):
+        with norm_branch(branch):
+            of_branch[branch] = model.head(encoder(images, training=False))
+    puzzle = model.pose(Batch(images, tf.constant([0, 1, 2, 0])), tf.constant([0, 0]))
+    context = model.context(puzzle, training=False)
+    np.testing.assert_allclose(context, of_branch["clean"], rtol=1e-4, atol=1e-5)
+    kl = kl_divergence(of_branch["clean"], of_branch["adversarial"])
+    np.testing.assert_allclose(model.climb(puzzle.inputs, puzzle, context, training=False), kl, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(model.descend(puzzle.inputs, puzzle, training=False)["kl"], kl, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(model(images), of_branch["adversarial"], rtol=1e-4, atol=1e-5)
+    assert float(tf.reduce_min(kl)) > 1e-3
 
 
 def test_only_what_is_asked_for_is_trained(tiny_encoder, tiny_images, tiny_labels):

@@ -41,7 +41,7 @@ def test_a_recipe_makes_the_task(task):
             },
         }
     )
-    model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, (8, 8, 1)))
+    model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, (8, 8, 1)), assembly.data_of(recipe))
     assert type(model) is TASKS[task] and (model.seed, model.attack) == (5, None)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from advss_tf.encoders import norm_branch, resnet20
 from advss_tf.errors import InvalidInput
-from advss_tf.training.features import features_of
+from advss_tf.training.features import collected, feature_function, features_of
 
 
 @pytest.fixture
@@ -51,3 +51,13 @@ def test_no_batches_and_unknown_branches_are_refused(encoder, images):
         features_of(encoder, [])
     with pytest.raises(InvalidInput, match="branch"):
         features_of(encoder, [images], branch="pseudo")
+
+
+def test_a_function_is_traced_once_and_follows_the_weights(encoder, images):
+    features = feature_function(encoder, branch="clean")
+    first, _ = collected(features, [images])
+    for variable in encoder.trainable_variables:
+        variable.assign(2 * variable + 0.1)
+    second, _ = collected(features, [images])
+    np.testing.assert_allclose(second, features_of(encoder, [images], branch="clean")[0], rtol=1e-6)
+    assert np.abs(first - second).max() > 1e-3 and features.experimental_get_tracing_count() == 1

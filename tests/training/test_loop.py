@@ -13,7 +13,7 @@ from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.data import load_data
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import RobustClassifier
-from advss_tf.training import SGD, cosine
+from advss_tf.training import SGD, KNNProbe, cosine
 from advss_tf.training.callbacks import Best, Checkpoint, averaged, read_history
 from advss_tf.training.loop import Saving, train
 
@@ -37,7 +37,7 @@ def make_model(**optimizer):
     return model
 
 
-def run(digits, folder, *, stop_at=(), monitor="val_robust_accuracy", **optimizer):
+def run(digits, folder, *, stop_at=(), monitor="val_robust_accuracy", probed=False, say=lambda line: None, **optimizer):
     """Trains, dies at each step of `stop_at` in turn, and goes on with a new model each time."""
     moments = list(stop_at)
 
@@ -52,7 +52,8 @@ def run(digits, folder, *, stop_at=(), monitor="val_robust_accuracy", **optimize
             picked = train(
                 model, lambda **part: digits.train(BATCH, seed=3, **part),
                 steps_per_epoch=STEPS, epochs=EPOCHS, batch_size=BATCH, folder=folder, validation=digits.held_out(),
-                monitor=monitor, saving=Saving(every_steps=2), say=lambda line: None, advance=advance,
+                monitor=monitor, saving=Saving(every_steps=2), say=say, advance=advance,
+                probes=[KNNProbe(digits.labelled(), digits.held_out(), k=5, every=2, epochs=EPOCHS)] * probed,
             )  # fmt: skip
             return model, picked
         except KeyboardInterrupt:
@@ -94,6 +95,25 @@ def test_moving_averages_are_measured_kept_and_picked(digits, tmp_path):
         np.testing.assert_array_equal(one, other)
     measured = model.evaluate(digits.held_out(), verbose=0, return_dict=True)
     assert measured["robust_accuracy"] == pytest.approx(picked.value)
+
+
+@pytest.mark.parametrize("ema", [{}, {"use_ema": True, "ema_momentum": 0.5}], ids=["weights", "moving averages"])
+def test_a_probe_is_in_the_history_and_on_the_screen_wherever_the_run_was_cut(ema, digits, tmp_path):
+    said = []
+    whole, picked = run(digits, tmp_path / "whole", probed=True, say=said.append, **ema)
+    cut, _ = run(digits, tmp_path / "cut", stop_at=(7, 13), probed=True, **ema)
+    plain, picked_plain = run(digits, tmp_path / "plain", **ema)
+    for one, *others in zip(whole.get_weights(), cut.get_weights(), plain.get_weights(), strict=True):
+        for other in others:
+            np.testing.assert_array_equal(one, other)
+    values = [
+        [line.get("val_knn_accuracy") for line in read_history(tmp_path / name / "history.jsonl")]
+        for name in ("whole", "cut", "plain")
+    ]
+    assert values[0] == values[1] and values[2] == [None] * 3
+    assert [value is not None for value in values[0]] == [False, True, True]
+    assert picked == picked_plain
+    assert ["val_knn_accuracy" in line for line in said] == [False, True, True]
 
 
 def test_averaged_gives_the_weights_back():

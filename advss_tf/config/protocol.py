@@ -1,0 +1,92 @@
+"""SLF, ALF and AFF, the finetuning of contrastive encoders: one set of values for every method.
+
+Synopsis:
+
+    filled({"preset": "slf", "start": "encoder", "epochs": 5})     # what is written stays, what is missing is SLF's
+
+Public code tunes some of these values for single methods and data sets. Here they are the same for all, so that what a
+table compares is the encoders. A recipe that is saved has every value written out, beside the name of the preset.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .parts import Fault
+
+if TYPE_CHECKING:
+    from . import schema
+
+_ATTACK = {"norm": "linf", "epsilon": "8/255", "step_size": "2/255", "num_steps": 10}
+
+
+def _stage(learning_rate: float, batch_size: int) -> dict[str, Any]:
+    schedule = {"kind": "piecewise", "milestones": [15, 20], "factor": 0.1}
+    optimizer = {
+        "kind": "sgd", "learning_rate": learning_rate, "momentum": 0.9, "weight_decay": 2e-4, "decay": "all",
+        "schedule": schedule,
+    }  # fmt: skip
+    return {"epochs": 25, "batch_size": batch_size, "optimizer": optimizer}
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "slf": {
+        "train": "linear", "how": "standard", "attack": None, "eval_attack": _ATTACK, "select": "accuracy",
+        **_stage(0.01, 512),
+    },
+    "alf": {"train": "linear", "how": "adversarial", "attack": _ATTACK, **_stage(0.01, 512)},
+    "aff": {"train": "full", "how": "trades", "beta": 6.0, "attack": _ATTACK, **_stage(0.1, 128)},
+}  # fmt: skip
+"""What each preset says of a section `finetune`: standard linear, adversarial linear, adversarial full finetuning.
+
+The values are those that the public finetuning code of AdvCL, ACL and DynACL has in common for CIFAR-10. SLF is picked
+by clean accuracy, the others by robust accuracy, all of them on held-out images.
+"""
+
+
+def filled(written: Any) -> Any:
+    """A section `finetune` with what its preset says where it says nothing itself; anything else as it came.
+
+    Inside of sections the same holds, key by key, with two exceptions: an optimizer or a schedule of another kind is
+    the recipe's own, and an attack with an `epsilon` of its own does not get the preset's step.
+
+    >>> filled({"preset": "aff", "optimizer": {"learning_rate": 0.05}})["optimizer"]["momentum"]
+    0.9
+    """
+    if not isinstance(written, Mapping) or written.get("preset") is None:
+        return written
+    word = written["preset"]
+    # A word that is not known is a fault by itself; with any preset's values it is the only one that is told.
+    return _over(written, PRESETS[word if isinstance(word, str) and word in PRESETS else "slf"])
+
+
+def preset_is_kept(finetune: schema.Finetune) -> Iterator[Fault]:
+    """A preset is a name for what is trained and how; values beside these may be changed."""
+    for name in ("train", "how") if finetune.preset else ():
+        value, wanted = getattr(finetune, name), PRESETS[str(finetune.preset)][name]
+        if value != wanted:
+            what = f"is not what the preset {finetune.preset} means"
+            yield Fault(name, what, f"{name}: {wanted}, or preset: null", f"{name}={value!r}")
+
+
+def presets_stand_in(json_schema: dict[str, Any]) -> None:
+    """Tells editors that what a section `finetune` must hold may come from a preset."""
+    needed = [name for name in json_schema["required"] if all(name in preset for preset in PRESETS.values())]
+    json_schema["required"] = [name for name in json_schema["required"] if name not in needed]
+    with_preset = {"required": ["preset"], "properties": {"preset": {"type": "string"}}}
+    json_schema["anyOf"] = [{"required": needed}, with_preset]
+
+
+def _over(written: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+    """`written` over the preset's values, section by section."""
+    if "kind" in preset and written.get("kind", preset["kind"]) != preset["kind"]:
+        return dict(written)
+    values = {**copy.deepcopy(dict(preset)), **written}
+    for name, value in written.items():
+        if isinstance(value, Mapping) and isinstance(preset.get(name), Mapping):
+            values[name] = _over(value, preset[name])
+    if "epsilon" in written and "step_size" not in written:
+        values.pop("step_size", None)  # a step belongs to its ball
+    return values
