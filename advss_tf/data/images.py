@@ -161,6 +161,10 @@ class ImageData:
     ) -> tf.data.Dataset:
         """Training batches from all of train: images, or views of them, without labels; otherwise as `train`.
 
+        Measured on one core of a shared two-core machine while it did other work, the better of two runs, the best of
+        six rounds each, from memory, 32 x 32 x 3 in 8 bits, batches of 512: 11,600 images a second with two strong
+        views, 7,500 with AdvCL's four (two strong, weak, high-frequency).
+
         Args:
             batch_size: Images in a global batch.
             views: Names of `VIEWS`, or views: batches are then `(rows, num_views, height, width, channels)`, each
