@@ -42,7 +42,8 @@ def _clean_task(task: Task) -> Task:
     if isinstance(task, EnsembleTask):
         members = task.tasks and tuple(_reset(member, "clean_weight") for member in task.tasks)
         return _reset(task.model_copy(update={"tasks": members}), "diversity_weight")
-    return _reset(task, "clean_weight")
+    # Of the contrastive methods that are clean none has a weight of attacked images.
+    return _reset(task, "clean_weight") if "clean_weight" in type(task).model_fields else task
 
 
 def _settled_finetune(part: Finetune) -> Finetune:

@@ -156,7 +156,8 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tm
                 train(
                     model, make_dataset, steps_per_epoch=2, epochs=3, batch_size=4, folder=folder,
                     validation=tf.data.Dataset.from_tensor_slices(tiny_images).batch(8),
-                    monitor=getattr(model, "monitor", "val_robust_accuracy"), saving=Saving(every_steps=1), say=lambda line: None, advance=advance,
+                    monitor=getattr(model, "monitor", "val_robust_accuracy"), saving=Saving(every_steps=1),
+                    say=lambda line: None, advance=advance,
                 )  # fmt: skip
                 return model
             except KeyboardInterrupt:

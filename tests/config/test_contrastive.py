@@ -1,0 +1,114 @@
+"""What recipes refuse of contrastive methods: one line for each fault, with its path."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from advss_tf.config import RecipeError, make_recipe
+from advss_tf.config.contrastive_rules import streams_of
+
+VALUES: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 3,
+    "data": {"kind": "digits"},
+    "encoder": {"kind": "resnet20", "width": 4},
+    "pretrain": {
+        "task": {"kind": "acl"},
+        "attack": {"epsilon": "8/255", "num_steps": 5},
+        "epochs": 100,
+        "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+    },
+}
+PSEUDO = {"kind": "advcl", "pseudo_labels": "clusters.npz"}
+
+
+def _recipe(task: dict[str, Any] | None = None, branches: list[str] | None = None, **changes: Any) -> Any:
+    values = copy.deepcopy(VALUES)
+    values["pretrain"] |= {"task": task or {"kind": "acl"}, **changes}
+    values["encoder"]["branches"] = branches or []
+    return make_recipe(values)
+
+
+def _fault(*args: Any, **changes: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        _recipe(*args, **changes)
+    (fault,) = caught.value.faults
+    return fault
+
+
+@pytest.mark.parametrize("kind", ["rocl", "acl", "acl_air", "dynacl", "advcl", "a_infonce"])
+def test_what_attacks_needs_an_attack_and_two_images(kind):
+    assert _recipe({"kind": kind}).pretrain.task.temperature == 0.5
+    assert _fault({"kind": kind}, attack=None).startswith("pretrain.attack: is what")
+    assert _fault({"kind": kind}, batch_size=1).startswith("pretrain.batch_size: leaves an image no negatives")
+
+
+def test_simclr_has_no_attack_of_either_kind():
+    assert _fault({"kind": "simclr"}).startswith("pretrain.attack: is nothing that SimCLR has")
+    eval_attack = {"epsilon": 0.1}
+    assert _fault({"kind": "simclr"}, attack=None, eval_attack=eval_attack).startswith("pretrain.eval_attack")
+    assert _recipe({"kind": "simclr"}, attack=None).pretrain.task.views == ("strong", "strong")
+
+
+def test_deacl_needs_a_teacher_and_no_second_image():
+    assert "teacher" in _fault({"kind": "deacl"})
+    assert _recipe({"kind": "deacl", "teacher": "encoder"}, batch_size=1).pretrain.task.beta == 2.0
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ({"kind": "acl", "temperature": 0}, "pretrain.task.temperature"),
+        ({"kind": "acl", "views": ["strong"]}, "pretrain.task.views"),
+        ({"kind": "acl", "views": ["strong", "high_frequency"]}, "pretrain.task.views"),
+        ({"kind": "simclr", "views": []}, "pretrain.task.views"),
+        ({"kind": "acl", "projection": []}, "pretrain.task.projection"),
+        ({"kind": "acl", "sir_weight": -0.5}, "pretrain.task.sir_weight"),
+        ({"kind": "advcl", "clean_views": []}, "pretrain.task.clean_views"),
+        ({"kind": "advcl", "attacked_view": "high_frequency"}, "pretrain.task.attacked_view"),
+        ({"kind": "advcl", "base_temperature": 0}, "pretrain.task.base_temperature"),
+        ({"kind": "advcl", "pseudo_weight": -1}, "pretrain.task.pseudo_weight"),
+        ({"kind": "a_infonce", "asymmetry": None}, "pretrain.task.asymmetry"),
+        ({"kind": "dynacl", "annealing": None}, "pretrain.task.annealing"),
+        ({"kind": "rocl", "asymmetry": {"tau_plus": 1.0}}, "pretrain.task.asymmetry.tau_plus"),
+        ({"kind": "rocl", "asymmetry": {"clean_share": None, "beta": None}}, "leaves nothing asymmetric"),
+        ({"kind": "rocl", "asymmetry": {"clean_share": None, "pair_weight": 2}}, "there are none"),
+        ({"kind": "rocl", "asymmetry": {}, "one_sided": True}, "pretrain.task.one_sided"),
+        ({"kind": "acl", "annealing": {"growth": 0, "period": 1}}, "changes nothing"),
+        ({"kind": "dynacl", "annealing": {"period": 100}}, "pretrain.task.annealing.period: is as long"),
+    ],
+)
+def test_impossible_values_are_refused_with_their_place(task, words):
+    if task["kind"] == "simclr":
+        assert words in _fault(task, attack=None)
+    else:
+        assert words in _fault(task)
+
+
+def test_a_schedule_of_views_alone_is_something():
+    views = ["annealed", "annealed"]
+    assert _recipe({"kind": "acl", "views": views, "annealing": {"growth": 0, "period": 1}}).pretrain.task.views[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "streams"),
+    [
+        ({"kind": "acl"}, ["clean", "adversarial"]),
+        ({"kind": "advcl"}, ["clean", "adversarial"]),
+        (PSEUDO, ["clean", "adversarial", "pseudo"]),
+        ({**PSEUDO, "perturbation": "shared"}, ["clean", "adversarial"]),
+    ],
+)
+def test_branches_are_the_streams_or_none(task, streams):
+    assert streams_of(_recipe(task, streams).pretrain.task) == tuple(streams)
+    others = ["clean", "adversarial"] if len(streams) == 3 else ["clean", "adversarial", "pseudo"]
+    assert _fault(task, others).startswith("encoder.branches: are not the streams")
+
+
+def test_a_puzzle_has_no_stream_for_pseudo_labels():
+    rotation = {"kind": "rotation"}
+    assert _recipe(rotation, ["clean", "adversarial"]).encoder.branches == ("clean", "adversarial")
+    assert _fault(rotation, ["clean", "adversarial", "pseudo"]).startswith("encoder.branches: are not the streams")
