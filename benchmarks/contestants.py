@@ -26,6 +26,7 @@ from advss_tf.training import Puzzle
 
 EPSILON, STEP_SIZE = 8 / 255, 2 / 255
 NUM_CLASSES = 10
+CLUSTERS = (2, 10)
 
 
 class Network(NamedTuple):
@@ -44,6 +45,12 @@ class Network(NamedTuple):
             return build_encoder(self.kind, (self.size, self.size, 3), width=self.width)
         finally:
             keras.config.set_dtype_policy(before)
+
+    def views(self, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Views `(batch, count, size, size, 3)` in [0, 1] and pseudo-labels `(batch, clusterings)`, always the same."""
+        rng = np.random.default_rng(0)
+        views = rng.random((self.batch, count, self.size, self.size, 3), dtype=np.float32)
+        return tf.constant(views), tf.constant(rng.integers(0, CLUSTERS, (self.batch, len(CLUSTERS))))
 
     def data(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Images in [0, 1] and labels, always the same."""
@@ -117,6 +124,18 @@ def pretext(network: Network, kind: str, *, num_steps: int, **options: Any) -> k
     return model
 
 
+def advcl(network: Network, *, cache: bool, num_steps: int, batch_norm: str) -> keras.Model:
+    """AdvCL with two clusterings and three streams, its clean views forwarded once a step or at each of the attack's."""
+    attack = advss.ProjectedGradientDescent(
+        advss.Linf(EPSILON), num_steps=num_steps, step_size=STEP_SIZE, batch_norm=batch_norm
+    )
+    streams = ("clean", "adversarial", "pseudo")
+    encoder = build_encoder(network.kind, (network.size, network.size, 3), width=network.width, branches=streams)
+    model = advss.AdvCL(encoder, attack=attack, pseudo_sizes=CLUSTERS, cache=cache)
+    model.compile(_optimizer(), jit_compile=False)
+    return model
+
+
 class Unposed(LabelledPuzzle):
     """A task without a puzzle: images as they are, answers that need no draw."""
 
@@ -145,11 +164,14 @@ def plain(network: Network, *, num_steps: int, random_start: bool = True) -> ker
     return model
 
 
-def steps_of(model: keras.Model, network: Network) -> Callable[[], float]:
-    """A function that makes one training step through the function that `fit` uses, and returns the running loss."""
+def steps_of(model: keras.Model, network: Network, data: Any = None) -> Callable[[], float]:
+    """A function that makes one training step through the function that `fit` uses, and returns the running loss.
+
+    `data` is the batch; None for the network's own.
+    """
     model.optimizer.build(model.trainable_variables)
     model.make_train_function()
-    batches = iter(tf.data.Dataset.from_tensors(network.data()).repeat())
+    batches = iter(tf.data.Dataset.from_tensors(network.data() if data is None else data).repeat())
     return lambda: float(model.train_function(batches)["loss"])
 
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.contestants import pretext, steps_of, unposed
+import keras
+import numpy as np
+
+from benchmarks.contestants import advcl, pretext, steps_of, unposed
 from benchmarks.pairs import clocked
 from benchmarks.results import Row
 from benchmarks.turns import Settings, compared, networks_of, steadily
@@ -43,4 +46,43 @@ def ensemble(settings: Settings) -> Iterator[Row]:
         yield compared("ensemble", name, contestants, settings, target=3.0)
 
 
-PRETEXT_ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {"puzzles": puzzles, "ensemble": ensemble}
+def advcl_cache(settings: Settings) -> Iterator[Row]:
+    """A step of AdvCL that forwards its clean views once beside one that does at every step of its attack.
+
+    In both modes of the attack; the note says how far the weights are apart after one step at a learning rate of 1.
+    """
+    for name, network in networks_of(settings):
+        data = network.views(4)
+        for mode in ("training", "inference"):
+            models = {
+                label: advcl(network, cache=cache, num_steps=settings.num_steps, batch_norm=mode)
+                for label, cache in ((f"clean views once, {mode}", True), ("at every step", False))
+            }
+            apart = _apart(list(models.values()), data)
+            steps = {label: steps_of(model, network, data) for label, model in models.items()}
+            for step in steps.values():
+                step()
+                step()
+            contestants = {label: clocked(step) for label, step in steps.items()}
+            yield compared("advcl", name, contestants, settings, note=f"gradients differ by {apart:.1e} of the largest")
+
+
+def _apart(models: list[keras.Model], data: Any) -> float:
+    """The largest difference of the weights' gradients in one step, over the largest gradient; the weights stay."""
+    found = []
+    for model in models:
+        before, rate = model.get_weights(), model.optimizer
+        model.compile(keras.optimizers.SGD(1.0), jit_compile=False)
+        model.train_step(data)
+        found.append([one - other for one, other in zip(model.get_weights(), before, strict=True)])
+        model.set_weights(before)
+        model.compile(rate, jit_compile=False)
+    largest = max(np.abs(each).max() for each in found[0])
+    return float(max(np.abs(one - other).max() for one, other in zip(*found, strict=True)) / largest)
+
+
+PRETEXT_ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
+    "puzzles": puzzles,
+    "ensemble": ensemble,
+    "advcl": advcl_cache,
+}
