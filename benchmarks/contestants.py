@@ -125,7 +125,7 @@ def pretext(network: Network, kind: str, *, num_steps: int, **options: Any) -> k
 
 
 def advcl(network: Network, *, cache: bool, num_steps: int, batch_norm: str) -> keras.Model:
-    """AdvCL with two clusterings and three streams, its clean views forwarded once a step or at each of the attack's."""
+    """AdvCL with two clusterings and three streams, its clean views forwarded once a step or at each attack's."""
     attack = advss.ProjectedGradientDescent(
         advss.Linf(EPSILON), num_steps=num_steps, step_size=STEP_SIZE, batch_norm=batch_norm
     )
