@@ -31,7 +31,8 @@ import tensorflow as tf
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.losses.invariance import FORMS, adversarial_invariance, standard_invariance
 from advss_tf.pretext.annealing import Annealing
-from advss_tf.pretext.contrastive import Contrastive, attackable, retrieval
+from advss_tf.pretext.contrastive import Contrastive, retrieval
+from advss_tf.pretext.viewed import attackable
 from advss_tf.training import Puzzle
 
 _PAIR = ("first", "second")

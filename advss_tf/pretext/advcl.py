@@ -37,7 +37,8 @@ from advss_tf.pretext.advcl_options import checked_options
 from advss_tf.pretext.annealing import Annealing
 from advss_tf.pretext.asymmetry import Asymmetry
 from advss_tf.pretext.clusters import ClusterHeads
-from advss_tf.pretext.contrastive import Contrastive, attackable, retrieval
+from advss_tf.pretext.contrastive import Contrastive, retrieval
+from advss_tf.pretext.viewed import attackable
 from advss_tf.training import Puzzle
 
 

@@ -5,13 +5,8 @@ Synopsis:
     class SimCLR(Contrastive):
         streams = ("clean",)
 
-        def puzzle_of(self, views): ...                    # which views may be attacked, which are fixed
-        def descend(self, inputs, puzzle, *, training): ...
-
-    pretext.fit(data.unlabelled(256, views=pretext.views))     # views from the input pipeline …
-    pretext.fit(data.unlabelled(256, augment=False))           # … or made in the step
-
-A batch is `(rows, views, height, width, channels)`, or plain images, of which the step makes the views.
+        def puzzle_of(self, views, labels): ...
+        def descend(self, inputs, puzzle, *, training): ...     # self.contrast(self.embed_together(…))
 
 References: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020 (arXiv
 2002.05709); the methods name theirs.
@@ -25,90 +20,56 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.data.views import VIEWS, make_views, views_for
 from advss_tf.encoders import projection_head
-from advss_tf.errors import InvalidInput, one_of
+from advss_tf.errors import InvalidInput
 from advss_tf.losses.contrastive import nt_xent, similarity_bytes
-from advss_tf.pretext.annealing import Annealing
-from advss_tf.randomness import fold
-from advss_tf.training import Batch, Puzzle, RobustModel
-from advss_tf.training.checks import check_views
+from advss_tf.pretext.viewed import Viewed
 from advss_tf.training.inference import encode
 
 # What a step keeps of the matrix of similarities: itself, its exponentials, and the gradients of both.
 _MATRICES = 4
 
 
-class Contrastive(RobustModel):
+class Contrastive(Viewed):
     """An encoder with a projection behind it, trained by what different views of an image have in common.
 
-    Subclasses name their `streams`, say in `puzzle_of` what becomes of the views, and define the verbs.
+    Subclasses name their `streams` and define `puzzle_of` and the verbs.
 
     Args:
         encoder: The Functional Keras model that is trained and kept, images -> features. With batch-norm branches it
             has one for each of the method's streams, and no other; without, all streams share theirs.
-        views: Names of `data.views.VIEWS`, what is made of each image.
-        loss_weights: As for `RobustModel`.
         reported: As for `RobustModel`.
         streams: The streams of batch norm; None for those of the class.
         temperature: That of the contrastive loss, > 0.
         projection: The sizes of the projection's layers, the last of which is the embedding's.
         branched_projection: Whether the projection's batch norms have the encoder's branches too.
-        annealing: The schedule of augmentation and of the loss; None for neither.
-        crop_padding: Of weak views: the largest shift in pixels; None for an eighth of the height.
-        flip: Whether views are mirrored.
-        attack: The attack of the training step; None trains on clean images.
-        eval_attack: The attack of `evaluate`; by default the training attack.
-        seed: The run's seed.
-        name: The model's name.
+        options: As for `Viewed`.
 
     Raises:
-        InvalidInput: if a view is not known, a size or the temperature is not positive, the branches are not the
-            streams, or as `RobustModel`.
+        InvalidInput: if a size or the temperature is not positive, the branches are not the streams, or as `Viewed`.
     """
 
     # The streams of a method that does not name others to the constructor.
     streams: tuple[str, ...] = ("clean", "adversarial")
-    # The epoch is not picked by a held-out loss: the last one is kept, as every paper does.
-    monitor = None
 
     def __init__(
         self,
         encoder: keras.Model,
         *,
-        views: Sequence[str],
-        loss_weights: dict[str, float],
         reported: tuple[str, ...] = (),
         streams: tuple[str, ...] | None = None,
         temperature: float = 0.5,
         projection: Sequence[int] = (512, 128),
         branched_projection: bool = True,
-        annealing: Annealing | dict[str, Any] | None = None,
-        crop_padding: int | None = None,
-        flip: bool = True,
-        attack: Any = None,
-        eval_attack: Any = "attack",
-        seed: int = 0,
-        name: str | None = None,
+        **options: Any,
     ) -> None:
-        views = tuple(one_of("view", view, VIEWS) for view in views)
         _check(temperature, projection)
-        super().__init__(
-            encoder,
-            loss_weights=loss_weights,
-            reported=(*reported, "retrieval", "robust_retrieval"),
-            attack=attack,
-            eval_attack=eval_attack,
-            seed=seed,
-            name=name,
-        )
+        super().__init__(encoder, reported=(*reported, "retrieval", "robust_retrieval"), **options)
         if streams is not None:
             self.streams = streams
         self._check_branches()
-        self.views, self.temperature = views, float(temperature)
-        self.projection, self.branched_projection = tuple(int(size) for size in projection), bool(branched_projection)
-        self.annealing = Annealing(**annealing) if isinstance(annealing, dict) else annealing
-        self.crop_padding, self.flip = crop_padding, bool(flip)
+        self.temperature, self.branched_projection = float(temperature), bool(branched_projection)
+        self.projection = tuple(int(size) for size in projection)
         *hidden, outputs = self.projection
         self.projector = projection_head(
             encoder.output_shape[-1],
@@ -118,39 +79,6 @@ class Contrastive(RobustModel):
             seed=self.seed,
         )
         self.built = True
-
-    # The views ---------------------------------------------------------------------------------------------------
-
-    @property
-    def step(self) -> Any:
-        """The number of the training step, which schedules go by; None before the model is compiled."""
-        optimizer = getattr(self, "optimizer", None)
-        return None if optimizer is None else optimizer.iterations
-
-    def strength(self, step: Any) -> Any:
-        """How strong annealed views are at a step, in [0, 1]."""
-        return 1.0 if self.annealing is None else self.annealing.strength(step)
-
-    def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
-        images = batch.images
-        if images.shape.rank == 4:
-            step = 0 if self.step is None else self.step
-            wanted = views_for(self.views, crop_padding=self.crop_padding, flip=self.flip)
-            views = make_views(wanted, images, fold(seed, 0), strength=self.strength(step))
-        else:
-            views = tuple(tf.unstack(images, len(self.views), axis=1))
-        return self.puzzle_of(views, batch.labels)
-
-    def puzzle_of(self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None) -> Puzzle:
-        """The puzzle of a batch: `views` in the order of `self.views`, each `(rows, height, width, channels)`."""
-        raise TypeError(f"{type(self).__name__} does not say what becomes of its views: define `puzzle_of`.")
-
-    def check(self, images: Any) -> None:
-        """Takes plain images, or as many views of them as the method has."""
-        if getattr(images, "shape", None) is not None and len(images.shape) == 5:
-            check_views(images, self.encoder.input_shape[1:], [view == "high_frequency" for view in self.views])
-        else:
-            super().check(images)
 
     # The embeddings ----------------------------------------------------------------------------------------------
 
@@ -209,8 +137,7 @@ class Contrastive(RobustModel):
         return {"task": type(self).__name__, "views": list(self.views), "temperature": self.temperature}
 
     def get_config(self) -> dict[str, Any]:
-        names = ("temperature", "projection", "crop_padding", "flip")
-        config = {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        config = {**super().get_config(), "temperature": self.temperature, "projection": self.projection}
         return {**config, "annealing": None if self.annealing is None else self.annealing.as_dict()}
 
     def _check_branches(self) -> None:
@@ -220,20 +147,6 @@ class Contrastive(RobustModel):
                 expected=f"branches={self.streams}, or none: branches=()",
                 received=f"branches={self.branches}",
             )
-
-
-def attackable(*views: str) -> None:
-    """Refuses to attack what is no image: a ball of pixels in [0, 1] has no meaning around it.
-
-    Raises:
-        InvalidInput: if a view is `"high_frequency"`.
-    """
-    if "high_frequency" in views:
-        raise InvalidInput(
-            "High frequencies are no pixels, and cannot be attacked.",
-            expected=f"attacked views out of {sorted(set(VIEWS) - {'high_frequency'})}",
-            received=f"views={views}",
-        )
 
 
 def retrieval(embeddings: tf.Tensor) -> tf.Tensor:

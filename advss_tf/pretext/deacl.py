@@ -23,18 +23,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.data.views import VIEWS, make_views, views_for
 from advss_tf.encoders import branches, load_encoder, read_provenance
-from advss_tf.errors import InvalidInput, one_of
+from advss_tf.errors import InvalidInput
 from advss_tf.losses.distillation import cosine_distillation, negative_cosine
-from advss_tf.pretext.contrastive import attackable
-from advss_tf.training import Batch, Puzzle, RobustModel
-from advss_tf.training.checks import check_views, checked_encoder
+from advss_tf.pretext.viewed import Viewed, attackable
+from advss_tf.training import Puzzle, RobustModel
+from advss_tf.training.checks import checked_encoder
 from advss_tf.training.inference import encode
 
 
 @keras.saving.register_keras_serializable(package="advss_tf")
-class DeACL(RobustModel):
+class DeACL(Viewed):
     """Distillation of a self-supervised teacher into a robust student, without negatives or large batches.
 
     Args:
@@ -56,9 +55,6 @@ class DeACL(RobustModel):
             batch-norm branches, `beta` is negative, or as `RobustModel`.
     """
 
-    # The last epoch is kept, as in the paper.
-    monitor = None
-
     def __init__(
         self,
         encoder: keras.Model,
@@ -73,7 +69,6 @@ class DeACL(RobustModel):
         seed: int = 0,
         name: str | None = "deacl",
     ) -> None:
-        view = one_of("view", view, VIEWS)
         learned_by = None
         if isinstance(teacher, str | Path):
             learned_by = read_provenance(teacher).get("pretext")
@@ -82,6 +77,9 @@ class DeACL(RobustModel):
         _check(encoder, teacher, attack, beta)
         super().__init__(
             encoder,
+            views=(view,),
+            crop_padding=crop_padding,
+            flip=flip,
             loss_weights={"distillation": 1.0},
             reported=("cosine_to_teacher", "cosine_under_attack"),
             attack=attack,
@@ -89,8 +87,7 @@ class DeACL(RobustModel):
             seed=seed,
             name=name,
         )
-        self.views, self.beta = (view,), float(beta)
-        self.crop_padding, self.flip = crop_padding, bool(flip)
+        self.beta = float(beta)
         self.teacher = teacher
         self.teacher.trainable = False
         self.taught_by = learned_by
@@ -105,26 +102,9 @@ class DeACL(RobustModel):
     def networks(self) -> tuple[keras.Model, ...]:
         return (self.encoder, self.teacher)
 
-    def check(self, images: Any) -> None:
-        """Takes plain images, or one view of them."""
-        if getattr(images, "shape", None) is not None and len(images.shape) == 5:
-            check_views(images, self.encoder.input_shape[1:], [False])
-        else:
-            super().check(images)
-
-    def strength(self, step: Any) -> Any:
-        """That of annealed views: they are as strong as ACL's."""
-        del step
-        return 1.0
-
-    def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
-        images = batch.images
-        if images.shape.rank == 4:
-            wanted = views_for(self.views, crop_padding=self.crop_padding, flip=self.flip)
-            (view,) = make_views(wanted, images, seed)
-        else:
-            view = images[:, 0]
-        return Puzzle({"images": view})
+    def puzzle_of(self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None) -> Puzzle:
+        del labels
+        return Puzzle({"images": views[0]})
 
     def share(self, puzzle: Puzzle, *, training: bool) -> Puzzle:
         """Asks the teacher, once for the attack and the weights."""
@@ -149,9 +129,8 @@ class DeACL(RobustModel):
         return self.encode(inputs, training=training, stream=self.delivered_branch or "clean")
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("beta", "crop_padding", "flip")}
         teacher = keras.saving.serialize_keras_object(self.teacher)
-        return {**super().get_config(), **own, "view": self.views[0], "teacher": teacher}
+        return {**super().get_config(), "beta": self.beta, "view": self.views[0], "teacher": teacher}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RobustModel:

@@ -25,7 +25,8 @@ import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.asymmetry import Asymmetry
-from advss_tf.pretext.contrastive import Contrastive, attackable, retrieval
+from advss_tf.pretext.contrastive import Contrastive, retrieval
+from advss_tf.pretext.viewed import attackable
 from advss_tf.training import Puzzle
 
 

@@ -1,4 +1,4 @@
-"""What contrastive methods share: views from outside and from inside, streams, embeddings, memory, refusals."""
+"""What contrastive methods share: streams, embeddings, memory, refusals."""
 
 from __future__ import annotations
 
@@ -9,46 +9,10 @@ import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext import ACL, AdvCL, SimCLR
-from advss_tf.pretext.contrastive import attackable, retrieval
+from advss_tf.pretext.contrastive import retrieval
 from advss_tf.training import Batch
 
 SEED = tf.constant([3, 4])
-
-
-def test_views_from_the_pipeline_are_taken_as_they_are(two_stages, views):
-    given = views(2)
-    puzzle = SimCLR(two_stages(), projection=(4,)).pose(Batch(given), SEED)
-    for number in range(2):
-        np.testing.assert_array_equal(puzzle.inputs[f"view{number}"], given[:, number])
-
-
-def test_of_plain_images_the_step_makes_views_by_its_seed(two_stages, tiny_images):
-    model, images = SimCLR(two_stages(), projection=(4,)), Batch(tf.constant(tiny_images))
-    one, again, other = (model.pose(images, seed).inputs for seed in (SEED, SEED, SEED + 1))
-    np.testing.assert_array_equal(one["view0"], again["view0"])
-    assert np.abs(one["view0"] - other["view0"]).max() > 0.1
-    assert np.abs(one["view0"] - one["view1"]).max() > 0.1
-
-
-def test_batches_of_other_views_or_pixels_are_refused(two_stages, views):
-    model = SimCLR(two_stages(), projection=(4,))
-    with pytest.raises(InvalidInput, match=r"\(batch, 2, 8, 8, 3\)"):
-        model.check(views(3))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
-        model.check(views(2) - 0.5)
-
-
-def test_high_frequencies_may_be_negative_and_other_views_may_not(two_stages, small_attack, views):
-    model = AdvCL(two_stages(), attack=small_attack(), projection=(4,))
-    given = np.array(views(4))
-    given[:, 3] -= 0.5
-    model.check(tf.constant(given))
-    given[:, 2] -= 0.5
-    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
-        model.check(tf.constant(given))
-    given[:, 2], given[:, 3] = 0.5, np.nan
-    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
-        model.check(tf.constant(given))
 
 
 def test_together_views_share_statistics_and_apart_they_do_not(two_stages, views):
@@ -102,12 +66,6 @@ def test_a_batch_of_one_is_refused(two_stages, views):
     model = SimCLR(two_stages(), projection=(4,))
     with pytest.raises(InvalidInput, match="no negatives"):
         model.descend(model.pose(Batch(views(2)[:1]), SEED).inputs, None, training=True)
-
-
-def test_high_frequencies_are_not_attacked():
-    attackable("weak", "strong", "annealed", "original")
-    with pytest.raises(InvalidInput, match="no pixels"):
-        attackable("strong", "high_frequency")
 
 
 def test_memory_grows_with_the_square_of_views_times_images(two_stages, small_attack):

@@ -1,0 +1,67 @@
+"""Views from the input pipeline and from the step itself, and what is refused in their place."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advss_tf.errors import InvalidInput
+from advss_tf.pretext import AdvCL, SimCLR
+from advss_tf.pretext.viewed import attackable
+from advss_tf.training import Batch
+
+SEED = tf.constant([3, 4])
+
+
+def test_views_from_the_pipeline_are_taken_as_they_are(two_stages, views):
+    given = views(2)
+    puzzle = SimCLR(two_stages(), projection=(4,)).pose(Batch(given), SEED)
+    for number in range(2):
+        np.testing.assert_array_equal(puzzle.inputs[f"view{number}"], given[:, number])
+
+
+def test_of_plain_images_the_step_makes_views_by_its_seed(two_stages, tiny_images):
+    model, images = SimCLR(two_stages(), projection=(4,)), Batch(tf.constant(tiny_images))
+    one, again, other = (model.pose(images, seed).inputs for seed in (SEED, SEED, SEED + 1))
+    np.testing.assert_array_equal(one["view0"], again["view0"])
+    assert np.abs(one["view0"] - other["view0"]).max() > 0.1
+    assert np.abs(one["view0"] - one["view1"]).max() > 0.1
+
+
+def test_batches_of_other_views_or_pixels_are_refused(two_stages, views):
+    model = SimCLR(two_stages(), projection=(4,))
+    with pytest.raises(InvalidInput, match=r"\(batch, 2, 8, 8, 3\)"):
+        model.check(views(3))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
+        model.check(views(2) - 0.5)
+
+
+def test_high_frequencies_may_be_negative_and_other_views_may_not(two_stages, small_attack, views):
+    model = AdvCL(two_stages(), attack=small_attack(), projection=(4,))
+    given = np.array(views(4))
+    given[:, 3] -= 0.5
+    model.check(tf.constant(given))
+    given[:, 2] -= 0.5
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
+        model.check(tf.constant(given))
+    given[:, 2], given[:, 3] = 0.5, np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
+        model.check(tf.constant(given))
+
+
+def test_high_frequencies_are_not_attacked():
+    attackable("weak", "strong", "annealed", "original")
+    with pytest.raises(InvalidInput, match="no pixels"):
+        attackable("strong", "high_frequency")
+
+
+def test_views_and_plain_images_may_come_after_each_other(two_stages, views, tiny_images):
+    """One traced function for both would not know how many axes its batches have."""
+    model = SimCLR(two_stages(), projection=(4,))
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    for given in (views(2), tiny_images, views(2)):
+        dataset = tf.data.Dataset.from_tensor_slices(given).batch(8)
+        assert np.isfinite(model.fit(dataset, verbose=0).history["loss"]).all()
+    assert np.isfinite(model.fit(tiny_images, verbose=0, shuffle=False).history["loss"]).all()
