@@ -23,6 +23,7 @@ from advss_tf.encoders.handoff import CARDS, read_provenance
 from advss_tf.errors import InvalidInput
 from advss_tf.screen import Screen
 from advss_tf.training.loop import Saving, Trained, train
+from advss_tf.training.robust_model import RobustModel
 from advss_tf.training.strategy import device_bytes
 from advss_tf.workdir import Workdir
 
@@ -40,7 +41,7 @@ class Run(NamedTuple):
 def training(
     here: Run,
     stage: str,
-    model: keras.Model,
+    model: RobustModel,
     batches: Callable[..., tf.data.Dataset],
     *,
     part: config.Stage,
@@ -62,6 +63,7 @@ def training(
         validation: Held-out batches; those of the data unless given.
         probes: Callbacks that measure something more of each epoch, before it is written down.
     """
+    model.micro_batches = part.micro_batches
     chance = f", chance {100 * model.chance:.3g} %" if hasattr(model, "chance") else ""
     here.screen.say(
         f"{stage}: {model.name}{chance}, {part.epochs} epochs of {steps} steps of {part.batch_size} images, "

@@ -68,6 +68,8 @@ TESTED_ELSEWHERE = {
     "advss_tf/stages.py": "tests/integration/test_command_line.py",
     "advss_tf/staging.py": "tests/test_refining.py",
     "advss_tf/training/callbacks.py": "tests/training/test_loop.py",
+    "advss_tf/training/attacking.py": "tests/training/test_robust_model.py",
+    "advss_tf/training/reporting.py": "tests/training/test_robust_model.py",
     "advss_tf/training/puzzle.py": "tests/training/test_robust_model.py",
     "advss_tf/training/checks.py": "tests/training/test_robust_model.py",
     "advss_tf/__init__.py": "tests/test_public_door.py",

@@ -63,6 +63,13 @@ def there_are_negatives(pretrain: schema.Pretrain) -> Iterator[Fault]:
         yield Fault("batch_size", "leaves an image no negatives", "2 or more", received)
 
 
+def batch_is_whole(pretrain: schema.Pretrain) -> Iterator[Fault]:
+    """NT-Xent compares the images of a batch: the gradients of its parts are not those of the whole."""
+    if pretrain.task.kind in WITH_NEGATIVES and pretrain.micro_batches > 1:
+        received = f"micro_batches={pretrain.micro_batches}, task.kind={pretrain.task.kind!r}"
+        yield Fault("micro_batches", "would part an image from its negatives", "1; more replicas are exact", received)
+
+
 def annealing_ends_in_time(pretrain: schema.Pretrain) -> Iterator[Fault]:
     """A period as long as the training changes nothing."""
     annealing = getattr(pretrain.task, "annealing", None)

@@ -164,6 +164,13 @@ def attack_suits_how(finetune: schema.Finetune) -> Iterator[Fault]:
         yield Fault("attack", f"is missing, and `how` is {how}", "an attack, or how: standard", "attack=null")
 
 
+def parts_share_the_batch(stage: schema.Stage) -> Iterator[Fault]:
+    """Every part of a batch has as many images."""
+    if stage.batch_size % stage.micro_batches:
+        received = f"micro_batches={stage.micro_batches}, batch_size={stage.batch_size}"
+        yield Fault("micro_batches", "cannot share the batch evenly", "a divisor of batch_size", received)
+
+
 def selection_is_possible(finetune: schema.Finetune) -> Iterator[Fault]:
     """Robust accuracy needs an attack to be measured with."""
     if finetune.select == "robust_accuracy" and finetune.attack is None and finetune.eval_attack is None:

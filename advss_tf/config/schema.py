@@ -41,9 +41,12 @@ class Attack(Part):
 class Stage(Part):
     """A training: what pretraining and finetuning share."""
 
-    rules: ClassVar[Rules] = (rules.schedule_fits_epochs,)
+    rules: ClassVar[Rules] = (rules.schedule_fits_epochs, rules.parts_share_the_batch)
     epochs: int = Field(ge=1, description="Passes over the training images.")
     batch_size: int = Field(default=128, ge=1, description="Images a step, over all replicas.")
+    micro_batches: int = Field(
+        default=1, ge=1, description="Parts of a batch, one after the other, whose gradients are added up."
+    )
     optimizer: Descent = Field(description="How the weights descend.")
     eval_attack: Attack | None = Field(default=None, description="Attack on held-out images; null: `attack`.")
 
@@ -70,6 +73,7 @@ class Pretrain(Stage):
         *Stage.rules,
         contrastive_rules.attack_suits_method,
         contrastive_rules.there_are_negatives,
+        contrastive_rules.batch_is_whole,
         contrastive_rules.annealing_ends_in_time,
     )
     task: Task = Field(description="What the encoder learns: a puzzle, or how views of an image belong together.")

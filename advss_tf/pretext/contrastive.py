@@ -49,6 +49,8 @@ class Contrastive(Viewed):
         InvalidInput: if a size or the temperature is not positive, the branches are not the streams, or as `Viewed`.
     """
 
+    # A batch cannot be split: its parts would not see each other's negatives.
+    compares_images = True
     # The streams of a method that does not name others to the constructor.
     streams: tuple[str, ...] = ("clean", "adversarial")
 

@@ -16,7 +16,7 @@ images, unless the layers are synchronised.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -24,14 +24,17 @@ import tensorflow as tf
 
 from advss_tf.attacks import AttackResult, ProjectedGradientDescent
 from advss_tf.encoders import branches, norm_branch
-from advss_tf.randomness import drawing_for_xla, seed_for
+from advss_tf.randomness import drawing_for_xla, fold, seed_for
+from advss_tf.training.attacking import run_attack
 from advss_tf.training.checks import check_images, checked_attack, checked_encoder
-from advss_tf.training.inference import encode, hoisting
+from advss_tf.training.inference import encode
+from advss_tf.training.micro_batches import checked_micro_batches, summed
 from advss_tf.training.puzzle import Batch, Puzzle, Terms
+from advss_tf.training.reporting import Reporting
 from advss_tf.training.strategy import global_size
 
 
-class RobustModel(keras.Model):
+class RobustModel(Reporting):
     """A Keras model whose training step attacks its own batch first.
 
     Subclasses define a head in their constructor and the verbs `pose`, `descend`, and where they differ from the
@@ -68,9 +71,10 @@ class RobustModel(keras.Model):
         self.eval_attack = self.attack if isinstance(eval_attack, str) else checked_attack("eval_attack", eval_attack)
         self.seed = int(seed)
         self.loss_weights = dict(loss_weights)
+        self._micro_batches = 1
         self.branches = branches(encoder)
         names = ("loss", *loss_weights, *reported, "attack_climb", "attack_at_bound")
-        self._trackers = [keras.metrics.Mean(name=name) for name in dict.fromkeys(names)]
+        self.track(names)
 
     # The verbs -------------------------------------------------------------------------------------------------------
 
@@ -164,24 +168,49 @@ class RobustModel(keras.Model):
         """Refuses what `fit` brings in the place of images of the encoder's shape in [0, 1]."""
         check_images(images, self.encoder.input_shape[1:])
 
+    @property
+    def micro_batches(self) -> int:
+        """In how many parts a batch is trained on, one after the other, before their gradients are applied as one.
+
+        For batches that memory does not hold. The gradient is that of the whole batch, but that each part draws its
+        own random numbers, and that batch norm normalises by the part. Losses whose images see each other refuse it.
+        """
+        return self._micro_batches
+
+    @micro_batches.setter
+    def micro_batches(self, count: int) -> None:
+        self._micro_batches = checked_micro_batches(count, self)
+
     # The step --------------------------------------------------------------------------------------------------------
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on a batch: pose, attack, descend, apply. Returns the running means of what is reported."""
         batch, weights = self._batch(data)
-        step = self.optimizer.iterations
-        puzzle = self._posed(batch, seed_for(self.seed, step, "pose"))
-        count = global_size(batch.images)
+        count, variables = global_size(batch.images), self.trainable_variables
+
+        def of_part(part: Batch, own: tf.Tensor | None, number: tf.Tensor | None) -> tuple[list[Any], list[str]]:
+            return self._gradients(part, own, count, number)
+
+        gradients, names = summed(of_part, batch, weights, self.micro_batches, like=variables)
+        self.optimizer.apply(gradients, variables)
+        return self.results(names)
+
+    def _gradients(
+        self, batch: Batch, weights: tf.Tensor | None, count: tf.Tensor, number: tf.Tensor | None
+    ) -> tuple[list[Any], list[str]]:
+        """The gradients of a batch's share of the mean over `count` images, and the names of what it has reported."""
+        seeds = [seed_for(self.seed, self.optimizer.iterations, role) for role in ("pose", "attack")]
+        posing, attacking = seeds if number is None else [fold(seed, number) for seed in seeds]
+        puzzle = self._posed(batch, posing)
         with tf.GradientTape() as tape:
             puzzle = self.share(puzzle, training=True)
             with tape.stop_recording():
-                attacked = self._attack(self.attack, self.climb, puzzle, seed_for(self.seed, step, "attack"))
+                attacked = self._attack(self.attack, self.climb, puzzle, attacking)
             terms = self.descend(attacked.inputs, puzzle, training=True)
             loss = self.total(terms)
             objective = self.optimizer.scale_loss(self._objective(loss, weights, count))
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(objective, variables), variables)
-        return self._report({"loss": loss, **terms}, weights, attacked)
+        gradients = tape.gradient(objective, self.trainable_variables)
+        return gradients, self.report({"loss": loss, **terms}, weights, attacked)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The same on held-out images, without a change to any weight; every pass draws the same random numbers."""
@@ -190,7 +219,7 @@ class RobustModel(keras.Model):
         puzzle = self.share(puzzle, training=False)
         attacked = self._attack(self.eval_attack, self.probe, puzzle, seed_for(self.seed, 0, "evaluate/attack"))
         terms = self.measure(attacked.inputs, puzzle)
-        return self._report({"loss": self.measured_loss(terms), **terms}, weights, attacked)
+        return self.results(self.report({"loss": self.measured_loss(terms), **terms}, weights, attacked))
 
     def _posed(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
         with drawing_for_xla(self.jit_compile):
@@ -199,52 +228,16 @@ class RobustModel(keras.Model):
     def _attack(
         self, attack: ProjectedGradientDescent | None, climb: Callable[..., tf.Tensor], puzzle: Puzzle, seed: tf.Tensor
     ) -> AttackResult:
-        if attack is None:
-            return AttackResult(puzzle.inputs, None, None)
-        training = attack.batch_norm == "training"
         # Trained is what attacks train, measured is what is handed over: the branch that is prepared for the loop.
         delivered = self.delivered_branch if climb == self.probe else None
         streams = self.attacked_streams if delivered is None else (delivered,)
-        with self.stream(streams[0]), self._hoisting(() if training else streams), keras.StatelessScope():
-            context = self.context(puzzle, training=training)
-            return attack.run(lambda inputs: climb(inputs, puzzle, context, training=training), puzzle.inputs, seed)
-
-    @contextlib.contextmanager
-    def _hoisting(self, streams: tuple[str, ...]) -> Iterator[None]:
-        """Prepares the networks for each of the streams; for none it takes away what was prepared outside."""
-        with contextlib.ExitStack() as stack:
-            if not streams:
-                stack.enter_context(hoisting())
-            for stream in streams:
-                with self.stream(stream):
-                    stack.enter_context(hoisting(*self.networks))
-            yield
+        return run_attack(self, attack, climb, puzzle, seed, streams=streams)
 
     def _objective(self, loss: tf.Tensor, weights: tf.Tensor | None, count: tf.Tensor) -> tf.Tensor:
         """This replica's share of the mean over the global batch; the optimizer adds the shares up."""
         share = tf.reduce_sum(loss if weights is None else loss * weights) / count
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         return tf.add_n([share, *(tf.cast(penalty, tf.float32) / replicas for penalty in self.losses)])
-
-    # Reporting -------------------------------------------------------------------------------------------------------
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return list(self._trackers)
-
-    def get_metrics_result(self) -> dict[str, Any]:
-        """The running means of what has been reported since the last reset; names that were not are left out."""
-        return {tracker.name: tracker.result() for tracker in self._trackers if _was_updated(tracker)}
-
-    def _report(self, terms: Terms, weights: tf.Tensor | None, attacked: AttackResult) -> dict[str, tf.Tensor]:
-        if attacked.climb is not None:
-            terms = {**terms, "attack_climb": attacked.climb, "attack_at_bound": attacked.at_bound}
-        trackers = {tracker.name: tracker for tracker in self._trackers}
-        for name, values in terms.items():
-            trackers[name].update_state(values, sample_weight=weights)
-        # Several workers can only average what has a first axis (keras issue 20585).
-        shape = (1,) if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy) else ()
-        return {name: tf.reshape(trackers[name].result(), shape) for name in terms}
 
     # Keras -----------------------------------------------------------------------------------------------------------
 
@@ -291,7 +284,3 @@ class RobustModel(keras.Model):
         self.check(images)
         weights = None if weights is None else tf.cast(tf.reshape(weights, (-1,)), tf.float32)
         return Batch(images, labels), weights
-
-
-def _was_updated(tracker: keras.metrics.Mean) -> bool:
-    return not tf.executing_eagerly() or tracker.count.numpy() > 0

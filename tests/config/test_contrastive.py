@@ -46,6 +46,12 @@ def test_what_attacks_needs_an_attack_and_two_images(kind):
     assert _fault({"kind": kind}, batch_size=1).startswith("pretrain.batch_size: leaves an image no negatives")
 
 
+def test_a_batch_of_images_that_see_each_other_is_whole():
+    assert _fault(micro_batches=2).startswith("pretrain.micro_batches: would part an image from its negatives")
+    assert _recipe({"kind": "deacl", "teacher": "encoder"}, micro_batches=2).pretrain.micro_batches == 2
+    assert _fault({"kind": "rotation"}, micro_batches=3).startswith("pretrain.micro_batches: cannot share")
+
+
 def test_simclr_has_no_attack_of_either_kind():
     assert _fault({"kind": "simclr"}).startswith("pretrain.attack: is nothing that SimCLR has")
     eval_attack = {"epsilon": 0.1}
