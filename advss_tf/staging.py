@@ -24,7 +24,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.screen import Screen
 from advss_tf.training.loop import Saving, Trained, train
 from advss_tf.training.robust_model import RobustModel
-from advss_tf.training.strategy import device_bytes
+from advss_tf.training.strategy import spare_bytes
 from advss_tf.workdir import Workdir
 
 
@@ -129,15 +129,15 @@ def pretrained(here: Run, branch: str | None = None) -> Path:
 
 
 def warn_of_memory(here: Run, model: keras.Model, batch_size: int) -> None:
-    """Says so before training if the loss of a step will take more than a quarter of a device's memory."""
+    """Says so before training if the loss of a step will take more memory than a device may have to spare."""
     if not hasattr(model, "loss_bytes"):
         return
     replicas = here.strategy.num_replicas_in_sync
-    takes, has = model.loss_bytes(batch_size, replicas), device_bytes()
-    if takes > has / 4:
+    takes = model.loss_bytes(batch_size, replicas)
+    if takes > spare_bytes():
         here.screen.say(
             f"WARNING: the contrastive loss of {batch_size:,} images needs about {takes / 2**30:.1f} GiB on each of "
-            f"{replicas} device(s) with {has / 2**30:.0f} GiB. It grows with the square of views times images."
+            f"{replicas} device(s). It grows with the square of views times images."
         )
 
 

@@ -21,6 +21,7 @@ from .parts import Counts, Part, Rules, Text
 View = Literal["weak", "strong", "annealed", "high_frequency", "original"]
 Views = Annotated[tuple[View, ...], Field(strict=False)]
 Image = Literal["weak", "strong", "annealed", "original"]
+Norms = Literal["hidden", "all", "none"]
 Pair = Annotated[tuple[Image, ...], Field(strict=False)]
 
 
@@ -53,6 +54,7 @@ class ContrastiveTask(Part):
     projection: Counts = Field(
         default=(512, 128), min_length=1, description="Sizes of the projection's layers, the embedding's last."
     )
+    projection_norms: Norms = Field(default="hidden", description="Which of them have a batch norm behind them.")
 
 
 class SimclrTask(ContrastiveTask):
@@ -70,6 +72,10 @@ class RoclTask(ContrastiveTask):
     views: Pair = Field(
         default=("strong", "strong"), min_length=2, max_length=2, description="The attacked view, and the other."
     )
+    projection: Counts = Field(
+        default=(2048, 128), min_length=1, description="Sizes of the projection's layers, the embedding's last."
+    )
+    projection_norms: Norms = Field(default="none", description="Which of them have a batch norm behind them.")
     adversarial_weight: float = Field(
         default=1 / 256, ge=0, description="Weight of the pair of attacked and other view by itself."
     )
@@ -85,6 +91,7 @@ class DualStream(ContrastiveTask):
     projection: Counts = Field(
         default=(512, 512, 512), min_length=1, description="Sizes of the projection's layers, the embedding's last."
     )
+    projection_norms: Norms = Field(default="all", description="Which of them have a batch norm behind them.")
     sir_weight: float = Field(default=0.0, ge=0, description="Weight of the standard invariance.")
     air_weight: float = Field(default=0.0, ge=0, description="Weight of the adversarial invariance.")
     invariance: Literal["equation", "code"] = Field(
@@ -103,8 +110,8 @@ class AclAirTask(DualStream):
     """ACL with adversarial invariant regularisation (Xu et al. 2023)."""
 
     kind: Literal["acl_air"] = Field(description="ACL with standard and adversarial invariance.")
-    sir_weight: float = Field(default=0.5, ge=0, description="Weight of the standard invariance.")
-    air_weight: float = Field(default=0.5, ge=0, description="Weight of the adversarial invariance.")
+    sir_weight: float = Field(default=0.25, ge=0, description="Weight of the standard invariance.")
+    air_weight: float = Field(default=0.25, ge=0, description="Weight of the adversarial invariance.")
 
 
 class DynaclTask(DualStream):

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 import keras
 
 from advss_tf.encoders.blocks import Blocks, positive
+from advss_tf.errors import one_of
 from advss_tf.randomness import derived_seed
 
+NORMS = ("hidden", "all", "none")
 
-def linear_head(num_outputs: int, *, name: str = "logits", seed: int = 0) -> keras.layers.Dense:
+
+def linear_head(num_outputs: int, *, name: str = "logits", seed: int = 0, use_bias: bool = True) -> keras.layers.Dense:
     """A linear layer in float32, also under mixed precision, whose start depends on `seed` and `name` alone.
 
     The kernel starts as Glorot's uniform, the bias as zeros.
@@ -25,13 +28,14 @@ def linear_head(num_outputs: int, *, name: str = "logits", seed: int = 0) -> ker
         num_outputs: The number of classes.
         name: The layer's name; heads with different names start differently.
         seed: The seed of the initial kernel.
+        use_bias: Whether there is a bias.
 
     Raises:
         InvalidInput: if `num_outputs` is not a positive integer.
     """
     start = keras.initializers.GlorotUniform(seed=derived_seed(seed, f"head/{name}"))
     return keras.layers.Dense(
-        positive("num_outputs", num_outputs), kernel_initializer=start, name=name, dtype="float32"
+        positive("num_outputs", num_outputs), use_bias=use_bias, kernel_initializer=start, name=name, dtype="float32"
     )
 
 
@@ -40,6 +44,7 @@ def projection_head(
     *,
     outputs: int = 128,
     hidden: Sequence[int] = (512,),
+    norms: str = "hidden",
     branches: Sequence[str] = (),
     seed: int = 0,
     name: str = "projection",
@@ -53,6 +58,8 @@ def projection_head(
         num_features: F, the size of the features.
         outputs: The size of the projection.
         hidden: The sizes of the hidden layers.
+        norms: Which layers have a batch norm behind them: `"hidden"`, `"all"` (ACL, DynACL: the last one too, which
+            then has no bias) or `"none"` (RoCL; hidden ones then have a bias).
         branches: Names of batch-norm branches; empty for plain batch norm, shared by all streams.
         seed: The seed of the initial weights.
         name: The model's name, and what its layers' names begin with.
@@ -61,17 +68,22 @@ def projection_head(
         A Functional model: (B, F) -> (B, outputs) float32, not normalised to unit length.
 
     Raises:
-        InvalidInput: if a size is not a positive integer.
+        InvalidInput: if a size is not a positive integer, or `norms` is not known.
     """
+    one_of("norms", norms, NORMS)
     blocks = Blocks(seed, tuple(branches))
     features = keras.Input((positive("num_features", num_features),), name="features")
     x = features
     for number, width in enumerate(hidden, start=1):
         layer = keras.layers.Dense(
             positive("hidden", width),
-            use_bias=False,
+            use_bias=norms == "none",
             kernel_initializer=blocks.kernel(f"{name}_dense{number}"),
             name=f"{name}_dense{number}",
         )
-        x = blocks.norm_relu(layer(x), name=name, number=number)
-    return keras.Model(features, linear_head(outputs, name=f"{name}_outputs", seed=seed)(x), name=name)
+        x = layer(x)
+        x = x if norms == "none" else blocks.norm(x, name=f"{name}_norm{number}")
+        x = keras.layers.ReLU(name=f"{name}_relu{number}")(x)
+    last = linear_head(outputs, name=f"{name}_outputs", seed=seed, use_bias=norms != "all")
+    x = last(x)
+    return keras.Model(features, blocks.norm(x, name=f"{name}_outputs_norm") if norms == "all" else x, name=name)

@@ -51,6 +51,7 @@ class ACL(Contrastive):
         invariance: `"equation"` or `"code"`, see `losses.invariance`.
         temperature: See `Contrastive`, as the rest.
         projection: The sizes of the projection's layers.
+        projection_norms: Which of them have a batch norm; `"all"` as in the authors' code.
         annealing: The schedules of DynACL; None for neither. Only `annealed` views read the strength.
         crop_padding: Of weak views.
         flip: Whether views are mirrored.
@@ -74,6 +75,7 @@ class ACL(Contrastive):
         invariance: str = "equation",
         temperature: float = 0.5,
         projection: Sequence[int] = (512, 512, 512),
+        projection_norms: str = "all",
         annealing: Annealing | dict[str, Any] | None = None,
         crop_padding: int | None = None,
         flip: bool = True,
@@ -91,6 +93,7 @@ class ACL(Contrastive):
             loss_weights={term: float(weight) for term, weight in weights.items() if weight},
             temperature=temperature,
             projection=projection,
+            projection_norms=projection_norms,
             annealing=annealing,
             crop_padding=crop_padding,
             flip=flip,
@@ -103,8 +106,8 @@ class ACL(Contrastive):
         self.invariance = one_of("invariance", invariance, FORMS)
 
     @property
-    def num_contrasted(self) -> int:
-        return 2
+    def contrasts(self) -> tuple[int, ...]:
+        return (2, 2)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -130,8 +133,8 @@ class ACL(Contrastive):
 
     def measure(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle) -> dict[str, tf.Tensor]:
         clean, attacked = self._pairs(inputs, puzzle, training=False)
-        terms = self._terms(clean, attacked, puzzle, training=False)
-        return {**terms, "retrieval": retrieval(clean), "robust_retrieval": retrieval(attacked)}
+        terms = {**self._terms(clean, attacked, puzzle, training=False), "retrieval": retrieval(clean)}
+        return terms if self.eval_attack is None else {**terms, "robust_retrieval": retrieval(attacked)}
 
     def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("sir_weight", "air_weight", "invariance")}
@@ -164,14 +167,17 @@ class ACL(Contrastive):
 
 @keras.saving.register_keras_serializable(package="advss_tf")
 class ACLAIR(ACL):
-    """ACL with both invariances, each of weight ½: ACL-AIR of Xu et al. 2023. See `ACL` for the arguments."""
+    """ACL with both invariances: ACL-AIR of Xu et al. 2023. See `ACL` for the arguments.
+
+    Both weigh ¼ here and ½ in the authors' code, which adds the two contrastive losses where `ACL` takes their mean.
+    """
 
     def __init__(
         self,
         encoder: keras.Model,
         *,
-        sir_weight: float = 0.5,
-        air_weight: float = 0.5,
+        sir_weight: float = 0.25,
+        air_weight: float = 0.25,
         name: str | None = "acl_air",
         **options: Any,
     ) -> None:

@@ -60,10 +60,11 @@ class AdvCL(Contrastive):
             the paper's formula.
         base_temperature: Multiplies the contrastive loss by `temperature / base_temperature`; 0.07 as in the authors'
             code, whose learning rate and `pseudo_weight` go with it, and None for the plain loss. See `nt_xent`.
-        asymmetry: See `Asymmetry`; None for none.
+        asymmetry: See `Asymmetry`; None for none. The attack climbs the symmetric loss, as in the authors' code.
         cache: Whether clean views are forwarded once a step, not at each step of the attack; the gradient is the same.
         temperature: See `Contrastive`, as the rest.
         projection: The sizes of the projection's layers. Its batch norms are shared by all streams, as in that code.
+        projection_norms: Which of them have a batch norm.
         annealing: DynACL's schedules: `annealed` views grow weaker, and pairs with the attacked view weigh more, others
             less; None for neither.
         crop_padding: Of weak views.
@@ -92,6 +93,7 @@ class AdvCL(Contrastive):
         cache: bool = True,
         temperature: float = 0.5,
         projection: Sequence[int] = (512, 128),
+        projection_norms: str = "hidden",
         annealing: Annealing | dict[str, Any] | None = None,
         crop_padding: int | None = None,
         flip: bool = True,
@@ -110,6 +112,7 @@ class AdvCL(Contrastive):
             reported=("pseudo_accuracy",) if pseudo_sizes else (),
             temperature=temperature,
             projection=projection,
+            projection_norms=projection_norms,
             branched_projection=False,
             annealing=annealing,
             crop_padding=crop_padding,
@@ -140,14 +143,28 @@ class AdvCL(Contrastive):
         inputs = {"contrastive": attacked}
         if self.heads is not None and self.perturbation == "separate":
             inputs["pseudo"] = attacked
-        return Puzzle(inputs, None if self.heads is None else self.heads.targets(labels), fixed)
+        return Puzzle(inputs, labels, fixed)
 
     def share(self, puzzle: Puzzle, *, training: bool) -> Puzzle:
-        """Forwards the clean views, where the attack and the weights can read the same pass."""
-        if not self.cache or (training and not self._attacked_in_training_mode):
+        """Forwards the clean views, where the attack and the weights can read the same pass.
+
+        Pseudo-labels are for training: held-out images have none, and their labels are of classes.
+
+        Raises:
+            InvalidInput: in training, if there are heads and the batch brings no pseudo-labels that fit them.
+        """
+        puzzle = self._with_targets(puzzle, training=training)
+        attack = self.attack if training else self.eval_attack
+        in_training_mode = attack is not None and attack.batch_norm == "training"
+        if not self.cache or in_training_mode != training:
             return puzzle
         clean = self._clean(puzzle, training=training)
         return puzzle._replace(fixed={**(puzzle.fixed or {}), "embeddings": clean})
+
+    def _with_targets(self, puzzle: Puzzle, *, training: bool) -> Puzzle:
+        if training and self.heads is not None:
+            return puzzle._replace(targets=self.heads.targets(puzzle.targets))
+        return Puzzle({"contrastive": puzzle.inputs["contrastive"]}, None, puzzle.fixed)
 
     def context(self, puzzle: Puzzle, *, training: bool) -> tf.Tensor | None:
         """The clean views' embeddings `(views, rows, E)`; None if they are to be forwarded at each step."""
@@ -167,7 +184,10 @@ class AdvCL(Contrastive):
     def measure(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle) -> dict[str, tf.Tensor]:
         clean = self._embeddings_of_clean(puzzle, training=False)
         terms, attacked = self._terms(inputs, clean, puzzle.targets, training=False)
-        return {**terms, "robust_retrieval": retrieval(tf.stack([attacked, clean[0]]))}
+        if len(self.clean_views) > 1:
+            terms["retrieval"] = retrieval(clean[:2])
+        robust = {} if self.eval_attack is None else {"robust_retrieval": retrieval(tf.stack([attacked, clean[0]]))}
+        return {**terms, **robust}
 
     def total(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
         """The weighted sum of the terms that are there: held-out images need not have pseudo-labels."""
@@ -181,10 +201,6 @@ class AdvCL(Contrastive):
             **own,
             "asymmetry": None if self.asymmetry is None else self.asymmetry.as_dict(),
         }
-
-    @property
-    def _attacked_in_training_mode(self) -> bool:
-        return self.attack is not None and self.attack.batch_norm == "training"
 
     def _embeddings_of_clean(self, puzzle: Puzzle, *, training: bool) -> tf.Tensor:
         found = (puzzle.fixed or {}).get("embeddings")
@@ -208,17 +224,18 @@ class AdvCL(Contrastive):
         features = self.encode(inputs["contrastive"], training=training, stream="adversarial")
         attacked = self.project(features, training=training, stream="adversarial")
         embeddings = tf.concat([attacked[tf.newaxis], clean], 0)
-        terms = {"contrastive": self.contrast(embeddings, attacking=attacking, **self._weighing(embeddings.shape[0]))}
+        weighing = self._weighing(embeddings.shape[0], asymmetric=not attacking)
+        terms = {"contrastive": self.contrast(embeddings, attacking=attacking, **weighing)}
         if self.heads is not None and targets is not None:
             if "pseudo" in inputs:
                 features = self.encode(inputs["pseudo"], training=training, stream="pseudo")
             terms |= self.heads.terms(features, targets)
         return terms, attacked
 
-    def _weighing(self, views: int) -> dict[str, Any]:
+    def _weighing(self, views: int, *, asymmetric: bool) -> dict[str, Any]:
         """What `nt_xent` is told of the pairs of views, of which the first view is the attacked one."""
         options: dict[str, Any] = {"base_temperature": self.base_temperature}
-        if self.asymmetry is not None:
+        if self.asymmetry is not None and asymmetric:
             options |= self.asymmetry.options(views, adversarial=(0,))
         if self.annealing is not None and self.step is not None:
             weight = self.annealing.weight(self.step)

@@ -50,19 +50,17 @@ class ClusterHeads(keras.layers.Layer):
     def call(self, features: Any) -> list[Any]:
         return [head(features) for head in self.heads]
 
-    def targets(self, labels: tf.Tensor | None) -> tf.Tensor | None:
-        """The labels `(batch, heads)` int64, or None where a batch has none of that form, as held-out images.
+    def targets(self, labels: tf.Tensor | None) -> tf.Tensor:
+        """The labels `(batch, heads)` as int64.
 
         Raises:
-            InvalidInput: if there is a column for another number of heads.
+            InvalidInput: if there are none, or they are not a column for each head.
         """
-        if labels is None or labels.shape.rank != 2:
-            return None
-        if labels.shape[1] != len(self.sizes):
+        if labels is None or labels.shape.rank != 2 or labels.shape[1] != len(self.sizes):
             raise InvalidInput(
                 "The pseudo-labels do not fit the heads.",
                 expected=f"(batch, {len(self.sizes)}) for clusterings of sizes {self.sizes}",
-                received=f"shape={tuple(labels.shape)}",
+                received="none" if labels is None else f"shape={tuple(labels.shape)}",
             )
         return tf.cast(labels, tf.int64)
 

@@ -36,47 +36,42 @@ class Contrastive(Viewed):
     Subclasses name their `streams` and define `puzzle_of` and the verbs.
 
     Args:
-        encoder: The Functional Keras model that is trained and kept, images -> features. With batch-norm branches it
-            has one for each of the method's streams, and no other; without, all streams share theirs.
+        encoder: The Functional Keras model that is trained and kept, images -> features.
         reported: As for `RobustModel`.
-        streams: The streams of batch norm; None for those of the class.
         temperature: That of the contrastive loss, > 0.
         projection: The sizes of the projection's layers, the last of which is the embedding's.
+        projection_norms: Which of them have a batch norm, see `encoders.projection_head`.
         branched_projection: Whether the projection's batch norms have the encoder's branches too.
         options: As for `Viewed`.
 
     Raises:
-        InvalidInput: if a size or the temperature is not positive, the branches are not the streams, or as `Viewed`.
+        InvalidInput: if a size or the temperature is not positive, or as `Viewed`.
     """
 
     # A batch cannot be split: its parts would not see each other's negatives.
     compares_images = True
-    # The streams of a method that does not name others to the constructor.
-    streams: tuple[str, ...] = ("clean", "adversarial")
 
     def __init__(
         self,
         encoder: keras.Model,
         *,
         reported: tuple[str, ...] = (),
-        streams: tuple[str, ...] | None = None,
         temperature: float = 0.5,
         projection: Sequence[int] = (512, 128),
+        projection_norms: str = "hidden",
         branched_projection: bool = True,
         **options: Any,
     ) -> None:
         _check(temperature, projection)
         super().__init__(encoder, reported=(*reported, "retrieval", "robust_retrieval"), **options)
-        if streams is not None:
-            self.streams = streams
-        self._check_branches()
         self.temperature, self.branched_projection = float(temperature), bool(branched_projection)
-        self.projection = tuple(int(size) for size in projection)
+        self.projection, self.projection_norms = tuple(int(size) for size in projection), projection_norms
         *hidden, outputs = self.projection
         self.projector = projection_head(
             encoder.output_shape[-1],
             outputs=outputs,
             hidden=hidden,
+            norms=projection_norms,
             branches=self.branches if self.branched_projection else (),
             seed=self.seed,
         )
@@ -122,16 +117,17 @@ class Contrastive(Viewed):
     # What is said about it ---------------------------------------------------------------------------------------
 
     def loss_bytes(self, batch_size: int, replicas: int = 1) -> int:
-        """About how many bytes the contrastive loss of one step needs on one replica.
+        """About how many bytes the contrastive losses of one step need on one replica.
 
-        It grows with the square of views times images: 4 views of 512 images are 64 MiB, of 8,192 images 16 GiB.
+        They grow with the square of views times images: AdvCL's 4 views of 512 images are 64 MiB, of 8,192 16 GiB.
         """
-        return _MATRICES * similarity_bytes(self.num_contrasted, batch_size, replicas=replicas)
+        matrices = sum(similarity_bytes(views, batch_size, replicas=replicas) for views in self.contrasts)
+        return _MATRICES * matrices
 
     @property
-    def num_contrasted(self) -> int:
-        """How many views meet in one contrastive loss."""
-        return len(self.views)
+    def contrasts(self) -> tuple[int, ...]:
+        """How many views meet in each contrastive loss of a step."""
+        return (len(self.views),)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -139,16 +135,12 @@ class Contrastive(Viewed):
         return {"task": type(self).__name__, "views": list(self.views), "temperature": self.temperature}
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), "temperature": self.temperature, "projection": self.projection}
-        return {**config, "annealing": None if self.annealing is None else self.annealing.as_dict()}
-
-    def _check_branches(self) -> None:
-        if self.branches and set(self.branches) != set(self.streams):
-            raise InvalidInput(
-                "The encoder's batch-norm branches are not the streams of the method.",
-                expected=f"branches={self.streams}, or none: branches=()",
-                received=f"branches={self.branches}",
-            )
+        own = {name: getattr(self, name) for name in ("temperature", "projection", "projection_norms")}
+        return {
+            **super().get_config(),
+            **own,
+            "annealing": None if self.annealing is None else self.annealing.as_dict(),
+        }
 
 
 def retrieval(embeddings: tf.Tensor) -> tf.Tensor:

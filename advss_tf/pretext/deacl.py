@@ -47,6 +47,7 @@ class DeACL(Viewed):
         crop_padding: Of weak views: the largest shift in pixels; None for an eighth of the height.
         flip: Whether views are mirrored.
         eval_attack: The attack of evaluation; by default the training attack.
+        taught_by: What the teacher learned from, as JSON, for the provenance; a path says it itself.
         seed: The run's seed.
         name: The model's name.
 
@@ -66,12 +67,12 @@ class DeACL(Viewed):
         crop_padding: int | None = None,
         flip: bool = True,
         eval_attack: Any = "attack",
+        taught_by: dict[str, Any] | None = None,
         seed: int = 0,
         name: str | None = "deacl",
     ) -> None:
-        learned_by = None
         if isinstance(teacher, str | Path):
-            learned_by = read_provenance(teacher).get("pretext")
+            taught_by = read_provenance(teacher).get("pretext")
             teacher = load_encoder(teacher)
         attackable(view)
         _check(encoder, teacher, attack, beta)
@@ -90,7 +91,7 @@ class DeACL(Viewed):
         self.beta = float(beta)
         self.teacher = teacher
         self.teacher.trainable = False
-        self.taught_by = learned_by
+        self.taught_by = taught_by
         self.built = True
 
     @property
@@ -116,8 +117,7 @@ class DeACL(Viewed):
         return negative_cosine(self.encode(inputs["images"], training=training), _taught(puzzle))
 
     def descend(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
-        clean = self.encode(puzzle.inputs["images"], training=training, stream="clean")
-        attacked = self.encode(inputs["images"], training=training)
+        clean, attacked = self._features(puzzle.inputs["images"], inputs["images"], training=training)
         teacher = _taught(puzzle)
         return {
             "distillation": cosine_distillation(clean, attacked, teacher, beta=self.beta),
@@ -130,7 +130,14 @@ class DeACL(Viewed):
 
     def get_config(self) -> dict[str, Any]:
         teacher = keras.saving.serialize_keras_object(self.teacher)
-        return {**super().get_config(), "beta": self.beta, "view": self.views[0], "teacher": teacher}
+        own = {"beta": self.beta, "view": self.views[0], "taught_by": self.taught_by}
+        return {**super().get_config(), **own, "teacher": teacher}
+
+    def _features(self, clean: tf.Tensor, attacked: tf.Tensor, *, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """The features of both. Without branches in one pass, by statistics of both, as in the authors' code."""
+        if not self.branches:
+            return tuple(tf.split(self.encode(tf.concat([clean, attacked], 0), training=training), 2))
+        return self.encode(clean, training=training, stream="clean"), self.encode(attacked, training=training)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RobustModel:
@@ -155,6 +162,12 @@ def _check(encoder: Any, teacher: Any, attack: Any, beta: float) -> None:
             "The teacher has batch-norm branches.",
             expected="an exported encoder, which has one of them",
             received=f"branches={branches(teacher)}",
+        )
+    if {id(variable) for variable in encoder.variables} & {id(variable) for variable in teacher.variables}:
+        raise InvalidInput(
+            "Teacher and student share layers, and the teacher is not trained.",
+            expected="two models, such as load_encoder(path) twice",
+            received="variables that both have",
         )
     if attack is None:
         raise InvalidInput("DeACL attacks the student.", expected="an attack", received="attack=None")

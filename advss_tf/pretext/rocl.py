@@ -9,7 +9,8 @@ With views `x` and `x'`, the attack ascends the NT-Xent of `x + d` and `x'`, and
 
     2 · L(x, x', x + d)  +  adversarial_weight · L(x + d, x')
 
-where `L` is the mean over ordered pairs of views, so that the first term is the sum over the six pairs of its code.
+where `L` is the mean over ordered pairs of views, so that the first term is the sum over the six pairs of its code. That
+code forwards the views of the second term once more, by statistics of their own; here it reads the same embeddings.
 
 Reference: Kim, Tack, Hwang, "Adversarial Self-Supervised Contrastive Learning", NeurIPS 2020 (arXiv 2006.07589).
 """
@@ -43,6 +44,7 @@ class RoCL(Contrastive):
         asymmetry: See `Asymmetry`; None, as in the paper, for none.
         temperature: See `Contrastive`, as the rest.
         projection: The sizes of the projection's layers.
+        projection_norms: Which of them have a batch norm; none as in the authors' code.
         crop_padding: Of weak views.
         flip: Whether views are mirrored.
         attack: The attack of training.
@@ -65,7 +67,8 @@ class RoCL(Contrastive):
         one_sided: bool = False,
         asymmetry: Asymmetry | dict[str, Any] | None = None,
         temperature: float = 0.5,
-        projection: Sequence[int] = (512, 128),
+        projection: Sequence[int] = (2048, 128),
+        projection_norms: str = "none",
         crop_padding: int | None = None,
         flip: bool = True,
         eval_attack: Any = "attack",
@@ -81,6 +84,7 @@ class RoCL(Contrastive):
             loss_weights={term: weight for term, weight in weights.items() if weight},
             temperature=temperature,
             projection=projection,
+            projection_norms=projection_norms,
             crop_padding=crop_padding,
             flip=flip,
             attack=attack,
@@ -98,8 +102,8 @@ class RoCL(Contrastive):
             )
 
     @property
-    def num_contrasted(self) -> int:
-        return 3
+    def contrasts(self) -> tuple[int, ...]:
+        return (3, 2)
 
     def puzzle_of(self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None) -> Puzzle:
         del labels
@@ -110,7 +114,8 @@ class RoCL(Contrastive):
 
     def climb(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
         attacked = self.embed(inputs["images"], training=training, stream="adversarial")
-        return self.contrast(tf.stack([attacked, context]), attacking=True)
+        # The asymmetry is not climbed, as in its authors' code.
+        return self.contrast(tf.stack([attacked, context]), attacking=True, held=np.full((2, 2), self.one_sided))
 
     def descend(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
         return self._terms(self._embeddings(inputs, puzzle, training=training))
@@ -118,7 +123,8 @@ class RoCL(Contrastive):
     def measure(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle) -> dict[str, tf.Tensor]:
         found = self._embeddings(inputs, puzzle, training=False)
         terms = self._terms(found)
-        return {**terms, "retrieval": retrieval(found[1:]), "robust_retrieval": retrieval(found[::2])}
+        terms["retrieval"] = retrieval(found[1:])
+        return terms if self.eval_attack is None else {**terms, "robust_retrieval": retrieval(found[::2])}
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -129,6 +135,9 @@ class RoCL(Contrastive):
     def _embeddings(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> tf.Tensor:
         """Of the attacked view, the same view unattacked, and the other: `(3, rows, E)`."""
         views = [puzzle.inputs["images"], _fixed(puzzle)]
+        if not self.branches:
+            # One pass, as in the authors' code: all three are normalised by what they have in common.
+            return self.embed_together([inputs["images"], *views], training=training, stream="clean")
         clean = self.embed_together(views, training=training, stream="clean")
         attacked = self.embed(inputs["images"], training=training, stream="adversarial")
         return tf.concat([attacked[tf.newaxis], clean], 0)

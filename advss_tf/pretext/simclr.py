@@ -33,6 +33,7 @@ class SimCLR(Contrastive):
         views: Two views or more.
         temperature: See `Contrastive`, as the rest.
         projection: The sizes of the projection's layers.
+        projection_norms: Which of them have a batch norm.
         crop_padding: Of weak views.
         flip: Whether views are mirrored.
         attack: None: nothing is attacked. `ACL` and `RoCL` are attacked SimCLR.
@@ -53,6 +54,7 @@ class SimCLR(Contrastive):
         views: Sequence[str] = ("strong", "strong"),
         temperature: float = 0.5,
         projection: Sequence[int] = (512, 128),
+        projection_norms: str = "hidden",
         crop_padding: int | None = None,
         flip: bool = True,
         attack: Any = None,
@@ -72,6 +74,7 @@ class SimCLR(Contrastive):
             loss_weights={"contrastive": 1.0},
             temperature=temperature,
             projection=projection,
+            projection_norms=projection_norms,
             crop_padding=crop_padding,
             flip=flip,
             seed=seed,

@@ -30,17 +30,21 @@ class Viewed(RobustModel):
     """A model that learns from views of each image. Subclasses define `puzzle_of`, and what `RobustModel` asks for.
 
     Args:
-        encoder: The Functional Keras model that is trained and kept, images -> features.
+        encoder: The Functional Keras model that is trained and kept, images -> features. With batch-norm branches it
+            has one for each of the method's streams, and no other; without, all streams share theirs.
         views: Names of `data.views.VIEWS`, what is made of each image.
+        streams: The streams of batch norm; None for those of the class.
         annealing: The schedule of `annealed` views; None leaves them at full strength.
         crop_padding: Of weak views: the largest shift in pixels; None for an eighth of the height.
         flip: Whether views are mirrored.
         options: As for `RobustModel`.
 
     Raises:
-        InvalidInput: if a view is not known, or as `RobustModel`.
+        InvalidInput: if a view is not known, the branches are not the streams, or as `RobustModel`.
     """
 
+    # The streams of a method that does not name others to the constructor.
+    streams: tuple[str, ...] = ("clean", "adversarial")
     # No held-out number picks the epoch: the last one is kept, as every paper does.
     monitor = None
 
@@ -49,6 +53,7 @@ class Viewed(RobustModel):
         encoder: keras.Model,
         *,
         views: Sequence[str],
+        streams: tuple[str, ...] | None = None,
         annealing: Annealing | dict[str, Any] | None = None,
         crop_padding: int | None = None,
         flip: bool = True,
@@ -56,6 +61,13 @@ class Viewed(RobustModel):
     ) -> None:
         views = tuple(one_of("view", view, VIEWS) for view in views)
         super().__init__(encoder, **options)
+        self.streams = self.streams if streams is None else streams
+        if self.branches and set(self.branches) != set(self.streams):
+            raise InvalidInput(
+                "The encoder's batch-norm branches are not the streams of the method.",
+                expected=f"branches={self.streams}, or none: branches=()",
+                received=f"branches={self.branches}",
+            )
         self.views, self.crop_padding, self.flip = views, crop_padding, bool(flip)
         self.annealing = Annealing(**annealing) if isinstance(annealing, dict) else annealing
         self._rank: int | None = None

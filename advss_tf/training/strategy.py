@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.client import device_lib  # the one place that tells how much memory a GPU has
 
 from advss_tf.errors import InvalidInput, one_of
 
@@ -103,12 +102,14 @@ def distributed(strategy: tf.distribute.Strategy, make_dataset: Callable[..., tf
     return strategy.distribute_datasets_from_function(of_worker)
 
 
-def device_bytes() -> int:
-    """The memory of one device that a step runs on: of the first GPU as TensorFlow may use it, or of the machine."""
-    gpus = [device for device in device_lib.list_local_devices() if device.device_type == "GPU"]
-    if gpus:
-        return int(gpus[0].memory_limit)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def spare_bytes() -> int:
+    """What one device may have to spare for a single loss: a quarter of the machine's memory, or 4 GiB of a GPU's.
+
+    TensorFlow does not tell how large a GPU is without making it anew; 4 GiB is a tenth to a half of those in use.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return 4 * 2**30
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
 def global_size(images: tf.Tensor) -> tf.Tensor:

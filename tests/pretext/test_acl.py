@@ -23,7 +23,10 @@ def _embeddings(model, views, branch):
 
 
 def test_the_loss_is_half_of_each_pairs(branched, small_attack, views, naive_nt_xent):
-    model, clean, moved = ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5)), *_two(views)
+    model, clean, moved = (
+        ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5)),
+        *_two(views),
+    )
     puzzle = model.pose(Batch(clean), SEED)
     terms = model.descend({"first": moved[:, 0], "second": moved[:, 1]}, puzzle, training=False)
     expected = [naive_nt_xent(_embeddings(model, clean, "clean")),
@@ -34,7 +37,10 @@ def test_the_loss_is_half_of_each_pairs(branched, small_attack, views, naive_nt_
 
 
 def test_the_attack_climbs_the_attacked_pair_alone(branched, small_attack, views, naive_nt_xent):
-    model, clean, moved = ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5)), *_two(views)
+    model, clean, moved = (
+        ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5)),
+        *_two(views),
+    )
     puzzle = model.pose(Batch(clean), SEED)
     climbed = model.climb({"first": moved[:, 0], "second": moved[:, 1]}, puzzle, None, training=False)
     np.testing.assert_allclose(climbed, naive_nt_xent(_embeddings(model, moved, "adversarial")), rtol=1e-4)
@@ -43,7 +49,7 @@ def test_the_attack_climbs_the_attacked_pair_alone(branched, small_attack, views
 def test_an_adversarial_pass_leaves_the_clean_branch_untouched(branched, small_attack, views):
     model = ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5))
     of = {branch: [v for v in model.variables if f"/{branch}/moving" in v.path] for branch in ("clean", "adversarial")}
-    assert len(of["clean"]) == len(of["adversarial"]) == 6  # two norms of the encoder, one of the projection
+    assert len(of["clean"]) == len(of["adversarial"]) == 8  # two norms of the encoder, two of the projection
     before = {branch: [v.numpy() for v in variables] for branch, variables in of.items()}
     model.embed(views(1)[:, 0], training=True, stream="adversarial")
     for variable, value in zip(of["clean"], before["clean"], strict=True):
@@ -52,7 +58,9 @@ def test_an_adversarial_pass_leaves_the_clean_branch_untouched(branched, small_a
 
 
 def test_both_views_are_attacked_at_once(two_stages, small_attack, views):
-    model = ACL(two_stages(keras.layers.BatchNormalization), attack=small_attack(), projection=(6, 5))
+    model = ACL(
+        two_stages(keras.layers.BatchNormalization), attack=small_attack(), projection=(6, 5), projection_norms="hidden"
+    )
     puzzle = model.pose(Batch(views(2)), SEED)
     found = model._attack(model.attack, model.climb, puzzle, SEED)
     for name in ("first", "second"):
@@ -62,7 +70,7 @@ def test_both_views_are_attacked_at_once(two_stages, small_attack, views):
 
 def test_the_invariances_see_the_image_as_it_was(two_stages, small_attack, views):
     model = ACLAIR(two_stages(), attack=small_attack(), projection=(5,))
-    assert model.views == ("strong", "strong", "original") and model.loss_weights["sir"] == 0.5
+    assert model.views == ("strong", "strong", "original") and model.loss_weights["sir"] == 0.25
     clean, moved = views(3), views(3)[:, :2] * 0.9
     puzzle = model.pose(Batch(clean), SEED)
     terms = model.descend({"first": moved[:, 0], "second": moved[:, 1]}, puzzle, training=False)

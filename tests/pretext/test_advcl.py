@@ -101,7 +101,7 @@ def test_one_perturbation_for_both_goes_through_one_branch(branched, small_attac
 
 def test_without_high_frequencies_three_views_meet(two_stages, small_attack, views):
     model = AdvCL(two_stages(), attack=small_attack(), clean_views=("strong", "strong"), projection=(5,))
-    assert model.views == ("weak", "strong", "strong") and model.num_contrasted == 3
+    assert model.views == ("weak", "strong", "strong") and model.contrasts == (3,)
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     assert model.train_on_batch(views(3), return_dict=True)["loss"] > 0
 
@@ -111,6 +111,17 @@ def test_held_out_images_need_no_pseudo_labels(branched, small_attack, tiny_imag
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     logs = model.evaluate(tiny_images, tiny_labels, verbose=0, return_dict=True)
     assert logs["loss"] == logs["contrastive"] and "pseudo" not in logs
+    # Keras' own CIFAR-10 brings labels (n, 1), which are no clusters either.
+    again = model.evaluate(tiny_images, tiny_labels[:, np.newaxis] + 7, verbose=0, return_dict=True)
+    assert again == logs
+
+
+def test_training_with_heads_needs_pseudo_labels(branched, small_attack, views, tiny_labels):
+    model = AdvCL(branched(*THREE), attack=small_attack(), pseudo_sizes=(2, 3), projection=(6, 5))
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    for labels in (None, tiny_labels):
+        with pytest.raises(InvalidInput, match="do not fit the heads"):
+            model.train_on_batch(views(4), labels)
 
 
 def test_the_schedule_weighs_pairs_with_the_attacked_view(two_stages, small_attack, views, naive_nt_xent):
@@ -143,6 +154,17 @@ def test_a_infonce_draws_the_attacked_view_more_than_it_is_drawn_to(two_stages, 
             )
         gradients.append(np.abs(tape.gradient(loss, clean)).max())
     assert gradients[0] > 1e-3 and gradients[1] == 0
+
+
+def test_the_attack_climbs_the_symmetric_loss(two_stages, small_attack, views):
+    symmetric, inferior = (kind(two_stages(), attack=small_attack(), projection=(5,)) for kind in (AdvCL, AInfoNCE))
+    climbed, descended = [], []
+    for model in (symmetric, inferior):
+        _, puzzle, moved = _posed(model, views)
+        climbed.append(model.climb(moved, puzzle, model.context(puzzle, training=False), training=False))
+        descended.append(model.descend(moved, puzzle, training=False)["contrastive"])
+    np.testing.assert_allclose(climbed[0], climbed[1], rtol=1e-5)
+    assert np.abs(descended[0] - descended[1]).max() > 1e-2
 
 
 def test_a_infonce_without_asymmetry_is_refused(two_stages, small_attack):

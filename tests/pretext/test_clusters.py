@@ -32,12 +32,7 @@ def test_heads_start_by_the_seed_and_their_size():
     assert np.abs(one - other).max() > 0.1
 
 
-def test_labels_of_classes_and_none_at_all_are_no_targets():
-    heads = ClusterHeads(4, (2, 5))
-    assert heads.targets(None) is None
-    assert heads.targets(tf.constant([0, 1])) is None
-
-
-def test_labels_of_another_number_of_heads_are_refused():
+@pytest.mark.parametrize("labels", [None, np.array([0, 1]), LABELS[:, :1], LABELS[..., np.newaxis]])
+def test_what_is_no_column_for_each_head_is_refused(labels):
     with pytest.raises(InvalidInput, match="do not fit the heads"):
-        ClusterHeads(4, (2,)).targets(tf.constant(LABELS))
+        ClusterHeads(4, (2, 5)).targets(None if labels is None else tf.constant(labels))

@@ -21,13 +21,13 @@ from advss_tf.training.strategy import get_strategy
 
 ATTACK = ProjectedGradientDescent(Linf(0.1), num_steps=2)
 # What makes a task small enough for these tests.
+PROJECTION = {"projection": (8,), "projection_norms": "none"}
 SCHEDULE = {"epochs": 3, "steps_per_epoch": 2, "period": 1}
 OPTIONS = {
-    **{kind: {"projection": (8,)} for kind in CONTRASTIVE},
-    "a_infonce": {"projection": (8,), "annealing": SCHEDULE},
+    **dict.fromkeys(CONTRASTIVE, PROJECTION),
+    "a_infonce": {**PROJECTION, "annealing": SCHEDULE},
     "deacl": {},
-    "dynacl": {"projection": (8,), "annealing": SCHEDULE},
-    "simclr": {"projection": (8,), "attack": None},
+    "dynacl": {**PROJECTION, "annealing": SCHEDULE},
     "ensemble": {"tasks": ("rotation", {"kind": "jigsaw", "num_permutations": 3})},
     "selfie": {"num_layers": 1, "num_heads": 2},
 }

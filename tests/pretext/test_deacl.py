@@ -46,6 +46,21 @@ def test_the_student_is_trained_and_the_teacher_is_not(pair, small_attack, tiny_
         np.testing.assert_array_equal(one, other)
 
 
+def test_without_branches_clean_and_attacked_share_the_statistics(two_stages, small_attack, views):
+    norm = keras.layers.BatchNormalization
+    model = DeACL(two_stages(norm), two_stages(norm), attack=small_attack())
+    images = views(1)[:, 0]
+    clean, attacked = model._features(images, images * 0.2, training=True)
+    together = model.encoder(tf.concat([images, images * 0.2], 0), training=True)
+    np.testing.assert_allclose(tf.concat([clean, attacked], 0), together, atol=1e-4)
+
+
+def test_what_taught_the_teacher_is_kept_in_the_file(pair, small_attack, tmp_path):
+    model = DeACL(*pair, attack=small_attack(), taught_by={"task": "SimCLR"})
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").provenance["teacher"] == {"task": "SimCLR"}
+
+
 def test_the_teacher_is_asked_once(pair, small_attack, views, monkeypatch):
     from advss_tf.pretext import deacl
 
@@ -74,6 +89,8 @@ def test_impossible_options_are_refused(pair, small_attack, branched, tiny_encod
         ({"view": "high_frequency"}, "no pixels"),
         ({"teacher": tiny_encoder}, "same shapes"),
         ({"teacher": branched("clean", "adversarial")}, "has batch-norm branches"),
+        ({"teacher": pair[0]}, "share layers"),
+        ({"encoder": branched("one", "other")}, "not the streams"),
     ):
         with pytest.raises(InvalidInput, match=words):
             DeACL(**{"encoder": pair[0], "teacher": pair[1], "attack": small_attack(), **options})

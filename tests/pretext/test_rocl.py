@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -44,6 +45,31 @@ def test_one_sided_the_value_is_the_same_and_the_gradient_another(two_stages, sm
         values.append(float(loss))
         gradients.append(tape.gradient(loss, model.trainable_variables[0]).numpy())
     assert values[0] == pytest.approx(values[1], rel=1e-5)
+    assert np.abs(gradients[0] - gradients[1]).max() > 1e-3 * np.abs(gradients[0]).max()
+
+
+def test_without_branches_all_views_share_the_statistics(two_stages, small_attack, views):
+    """One pass as in the authors' code: what is normalised together moves together."""
+    model = RoCL(two_stages(keras.layers.BatchNormalization), attack=small_attack(), projection=(5,))
+    given = views(2)
+    puzzle = model.pose(Batch(given), SEED)
+    moved = given[:, 0] * 0.2
+    found = model._embeddings({"images": moved}, puzzle, training=True)
+    together = model(tf.concat([moved, given[:, 0], given[:, 1]], 0), training=True)
+    np.testing.assert_allclose(tf.reshape(found, (24, 5)), together, atol=1e-5)
+
+
+def test_the_attack_holds_what_the_loss_holds(two_stages, small_attack, views):
+    """One-sided, the gradient reaches the attacked view as the anchor alone."""
+    gradients = []
+    for one_sided in (False, True):
+        model = RoCL(two_stages(), attack=small_attack(), projection=(5,), one_sided=one_sided)
+        puzzle = model.pose(Batch(views(2)), SEED)
+        images = puzzle.inputs["images"]
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            climbed = model.climb({"images": images}, puzzle, model.context(puzzle, training=False), training=False)
+        gradients.append(tape.gradient(climbed, images).numpy())
     assert np.abs(gradients[0] - gradients[1]).max() > 1e-3 * np.abs(gradients[0]).max()
 
 
