@@ -136,11 +136,8 @@ class Contrastive(Viewed):
 
     def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("temperature", "projection", "projection_norms")}
-        return {
-            **super().get_config(),
-            **own,
-            "annealing": None if self.annealing is None else self.annealing.as_dict(),
-        }
+        annealing = None if self.annealing is None else self.annealing.as_dict()
+        return {**super().get_config(), **own, "annealing": annealing}
 
 
 def retrieval(embeddings: tf.Tensor) -> tf.Tensor:

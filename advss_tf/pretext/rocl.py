@@ -9,8 +9,9 @@ With views `x` and `x'`, the attack ascends the NT-Xent of `x + d` and `x'`, and
 
     2 · L(x, x', x + d)  +  adversarial_weight · L(x + d, x')
 
-where `L` is the mean over ordered pairs of views, so that the first term is the sum over the six pairs of its code. That
-code forwards the views of the second term once more, by statistics of their own; here it reads the same embeddings.
+where `L` is the mean over ordered pairs of views, so that the first term is the sum over the six pairs of its code.
+That code forwards the views of the second term once more, by statistics of their own; here it reads the same
+embeddings.
 
 Reference: Kim, Tack, Hwang, "Adversarial Self-Supervised Contrastive Learning", NeurIPS 2020 (arXiv 2006.07589).
 """
