@@ -68,6 +68,7 @@ TESTED_ELSEWHERE = {
     "advss_tf/stages.py": "tests/integration/test_command_line.py",
     "advss_tf/staging.py": "tests/test_refining.py",
     "advss_tf/training/callbacks.py": "tests/training/test_loop.py",
+    "advss_tf/training/averages.py": "tests/pretext/test_dynacl.py",
     "advss_tf/training/attacking.py": "tests/training/test_robust_model.py",
     "advss_tf/training/reporting.py": "tests/training/test_robust_model.py",
     "advss_tf/training/puzzle.py": "tests/training/test_robust_model.py",

@@ -120,6 +120,9 @@ class DynaclTask(DualStream):
     kind: Literal["dynacl"] = Field(description="ACL with schedules of augmentation and weight.")
     views: Pair = Field(default=("annealed", "annealed"), min_length=2, max_length=2, description="The two views.")
     annealing: Annealed = Field(default=Annealed(), description="The schedules.")
+    momentum: float | None = Field(
+        default=0.99, ge=0, lt=1, description="What the momentum encoder keeps of itself at each step; null: none."
+    )
 
 
 class Multiview(ContrastiveTask):

@@ -41,8 +41,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What each preset says of a section `finetune`: standard linear, adversarial linear, adversarial full finetuning.
 
-The values are those that the public finetuning code of AdvCL, ACL and DynACL has in common for CIFAR-10. SLF is picked
-by clean accuracy, the others by robust accuracy, all of them on held-out images.
+The values are those that public finetuning code of this family has for CIFAR-10 most often, AdvCL's for linear heads.
+SLF is picked by clean accuracy, the others by robust accuracy, all of them on held-out images.
 """
 
 

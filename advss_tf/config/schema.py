@@ -258,6 +258,7 @@ class Recipe(Part):
         pseudo_rules.pseudo_stages_connect,
         task_rules.patches_fit,
         task_rules.input_gradients_do_not_underflow,
+        task_rules.average_is_kept,
         contrastive_rules.branches_are_streams,
     )
     name: str = Field(

@@ -126,6 +126,15 @@ def input_gradients_do_not_underflow(recipe: schema.Recipe) -> Iterator[Fault]:
         yield Fault("precision", "lets the gradients underflow that the diversity looks at", expected, received)
 
 
+def average_is_kept(recipe: schema.Recipe) -> Iterator[Fault]:
+    """Keras wraps the optimizer for float16, and what is wrapped averages no weights that anyone reads."""
+    for name, part in (("pretrain", recipe.pretrain), ("finetune", recipe.finetune)):
+        if part is not None and part.optimizer.ema_momentum is not None and recipe.precision == "mixed_float16":
+            received = f"ema_momentum={part.optimizer.ema_momentum:g}, precision='mixed_float16'"
+            expected = "null, or precision: float32 or mixed_bfloat16"
+            yield Fault(f"{name}.optimizer.ema_momentum", "would be averaged in vain", expected, received)
+
+
 def patches_fit(recipe: schema.Recipe) -> Iterator[Fault]:
     """The grid divides the images, where a recipe can know their size, and leaves the patch network pixels to halve."""
     sides = (8, 8) if recipe.data.resize is None and recipe.data.kind == "digits" else recipe.data.resize

@@ -1,11 +1,12 @@
 """Pretext tasks: what is learned without labels, one Keras Model subclass a file."""
 
-from advss_tf.pretext.acl import ACL, ACLAIR, DynACL
+from advss_tf.pretext.acl import ACL, ACLAIR
 from advss_tf.pretext.advcl import AdvCL, AInfoNCE
 from advss_tf.pretext.annealing import Annealing
 from advss_tf.pretext.asymmetry import Asymmetry
 from advss_tf.pretext.contrastive import Contrastive
 from advss_tf.pretext.deacl import DeACL
+from advss_tf.pretext.dynacl import DynACL
 from advss_tf.pretext.ensemble import EnsemblePretraining
 from advss_tf.pretext.jigsaw import Jigsaw, shuffle_patches
 from advss_tf.pretext.labelled import LabelledPuzzle

@@ -184,33 +184,6 @@ class ACLAIR(ACL):
         super().__init__(encoder, sir_weight=sir_weight, air_weight=air_weight, name=name, **options)
 
 
-@keras.saving.register_keras_serializable(package="advss_tf")
-class DynACL(ACL):
-    """ACL whose augmentation grows weaker and whose attacked pair comes to weigh more: Luo et al., ICLR 2023.
-
-    The paper's momentum encoder is the optimizer's moving average (`ema_momentum=0.99`): what is evaluated and handed
-    over. With `sir_weight` and `air_weight` it is DynACL-AIR. See `ACL` for the other arguments.
-
-    Args:
-        annealing: The schedules; an `Annealing`, or its arguments by name.
-    """
-
-    def __init__(
-        self,
-        encoder: keras.Model,
-        *,
-        annealing: Annealing | dict[str, Any],
-        views: Sequence[str] = ("annealed", "annealed"),
-        name: str | None = "dynacl",
-        **options: Any,
-    ) -> None:
-        if annealing is None:
-            raise InvalidInput(
-                "DynACL is ACL with schedules.", expected="an Annealing, or ACL", received="annealing=None"
-            )
-        super().__init__(encoder, annealing=annealing, views=views, name=name, **options)
-
-
 def _check(views: Sequence[str], attack: Any, **weights: float) -> None:
     if len(views) != 2:
         raise InvalidInput("ACL contrasts two views.", expected="two views", received=f"{views=}")

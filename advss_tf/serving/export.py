@@ -57,7 +57,8 @@ def export_encoder(
             not JSON, or `path` is taken by something else.
     """
     branch = branch or getattr(model_or_encoder, "delivered_branch", None)
-    encoder = _named(getattr(model_or_encoder, "encoder", model_or_encoder), branch)
+    own = getattr(model_or_encoder, "encoder", model_or_encoder)
+    encoder = _named(getattr(model_or_encoder, "delivered_encoder", own), branch)
     cards = {"encoder": encoder.card(), "provenance": provenance_card(provenance)}
     module, signatures = encoder_module(network_of(encoder.model), values_of(encoder.variables), encoder.image_shape)
     return write_export(path, module, signatures, cards)

@@ -95,7 +95,7 @@ class KNNProbe(keras.callbacks.Callback):
         temperature: As in `knn_accuracy`.
         every: Number of epochs from one probe to the next.
         epochs: Number of epochs of the whole training; None for that of `fit`.
-        encoder: What is probed, images -> features; None for the attribute `encoder` of the model that is trained.
+        encoder: What is probed, images -> features; None for what the model that is trained hands over.
         branch: The batch-norm branch of the encoder; None for the model's `delivered_branch`, if it has one.
 
     Raises:
@@ -127,7 +127,8 @@ class KNNProbe(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Keeps the model, as Keras does, and refuses one that has nothing to probe."""
         super().set_model(model)
-        encoder = checked_encoder(getattr(model, "encoder", None) if self._encoder is None else self._encoder)
+        own = getattr(model, "delivered_encoder", getattr(model, "encoder", None))
+        encoder = checked_encoder(own if self._encoder is None else self._encoder)
         branch = self._branch or getattr(model, "delivered_branch", None)
         self._features = feature_function(encoder, branch=branch)
 

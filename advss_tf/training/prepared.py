@@ -40,7 +40,7 @@ def _through_delivered_branch(model: RobustModel, stack: ExitStack) -> Callable[
     branch = model.delivered_branch or ""
     # The branch is left again before another model is prepared, and entered at each call.
     with model.stream(branch):
-        stack.enter_context(hoisting(model.encoder))
+        stack.enter_context(hoisting(*model.networks))
 
     def outputs(images: Any) -> Any:
         with model.stream(branch):

@@ -134,6 +134,11 @@ class RobustModel(Reporting):
         return self.encoder
 
     @property
+    def delivered_encoder(self) -> keras.Model:
+        """The encoder that is evaluated and handed over."""
+        return self.encoder
+
+    @property
     def networks(self) -> tuple[keras.Model, ...]:
         """Every network that an attack prepares once: where a method goes through more than one, all of them."""
         return (self.network,)

@@ -94,6 +94,15 @@ def test_impossible_values_are_refused_with_their_place(task, words):
         assert words in _fault(task)
 
 
+def test_an_average_of_weights_that_float16_would_lose_is_refused():
+    values = copy.deepcopy(VALUES)
+    values["precision"] = "mixed_float16"
+    values["pretrain"]["optimizer"]["ema_momentum"] = 0.9
+    with pytest.raises(RecipeError, match="averaged in vain"):
+        make_recipe(values)
+    assert make_recipe({**values, "precision": "mixed_bfloat16"}).pretrain.optimizer.ema_momentum == 0.9
+
+
 def test_a_schedule_of_views_alone_is_something():
     views = ["annealed", "annealed"]
     assert _recipe({"kind": "acl", "views": views, "annealing": {"growth": 0, "period": 1}}).pretrain.task.views[0]

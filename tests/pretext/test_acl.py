@@ -1,4 +1,4 @@
-"""ACL, ACL-AIR and DynACL: the two pairs, their branches, the invariances, the schedules."""
+"""ACL and ACL-AIR: the two pairs, their branches, the invariances."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from advss_tf.encoders import norm_branch
 from advss_tf.errors import InvalidInput
-from advss_tf.pretext import ACL, ACLAIR, DynACL
+from advss_tf.pretext import ACL, ACLAIR
 from advss_tf.training import Batch
 
 SEED = tf.constant([0, 0])
-SCHEDULE = {"epochs": 4, "steps_per_epoch": 2, "period": 1, "growth": 0.5}
 
 
 def _embeddings(model, views, branch):
@@ -84,30 +83,6 @@ def test_the_invariances_see_the_image_as_it_was(two_stages, small_attack, views
     np.testing.assert_allclose(terms["air"], 8 * np.exp(one) * (one - other), rtol=1e-3, atol=1e-6)
 
 
-def test_dynacl_weighs_by_the_epoch(two_stages, small_attack):
-    model = DynACL(two_stages(), attack=small_attack(), annealing=SCHEDULE, projection=(5,))
-    model.compile(optimizer=keras.optimizers.SGD(0.1))
-    terms = {"clean_contrast": tf.constant([1.0]), "adversarial_contrast": tf.constant([10.0])}
-    # The weight of epoch 1 of 4 is 1 + 0.5 * 1/4, of the last 1 + 0.5.
-    for step, weight in ((0, 1.125), (2, 1.25), (7, 1.5)):
-        model.optimizer.iterations.assign(step)
-        np.testing.assert_allclose(model.total(terms), [(2 - weight) / 2 + 10 * weight / 2], rtol=1e-6)
-    np.testing.assert_allclose([model.strength(step) for step in (0, 2, 7)], [1, 0.75, 0.25])
-
-
-def test_annealed_views_weaken_inside_the_step_as_well(two_stages, small_attack, tiny_images):
-    model = DynACL(
-        two_stages(), attack=small_attack(), annealing={**SCHEDULE, "epochs": 100}, projection=(5,), flip=False
-    )
-    model.compile(optimizer=keras.optimizers.SGD(0.1))
-    moved = []
-    for step in (0, 199):
-        model.optimizer.iterations.assign(step)
-        view = model.pose(Batch(tf.constant(tiny_images)), SEED).inputs["first"]
-        moved.append(np.abs(view - tiny_images).mean())
-    assert moved[0] > 0.1 and moved[1] < 0.5 * moved[0]
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -122,11 +97,6 @@ def test_annealed_views_weaken_inside_the_step_as_well(two_stages, small_attack,
 def test_impossible_options_are_refused(options, words, two_stages, small_attack):
     with pytest.raises(InvalidInput, match=words):
         ACL(two_stages(), **{"attack": small_attack(), **options})
-
-
-def test_dynacl_without_schedules_is_refused(two_stages, small_attack):
-    with pytest.raises(InvalidInput, match="ACL with schedules"):
-        DynACL(two_stages(), attack=small_attack(), annealing=None)
 
 
 def _two(views):
