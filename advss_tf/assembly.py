@@ -20,9 +20,9 @@ from advss_tf import config
 from advss_tf.attacks import ProjectedGradientDescent, get_threat
 from advss_tf.data import ImageData, PseudoLabels, load_data
 from advss_tf.encoders import build_encoder
-from advss_tf.encoders.handoff import read_provenance
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
+from advss_tf.outside import learned_outside, origin_of
 from advss_tf.pretext import CONTRASTIVE, TASKS
 from advss_tf.training import LARS, SGD, AdamW, KNNProbe, Piecewise, RobustModel, cosine
 
@@ -93,13 +93,9 @@ def batches_of(recipe: config.Recipe, model: RobustModel, data: ImageData) -> Ca
 def external_of_pretraining(recipe: config.Recipe, data: ImageData) -> str | None:
     """In words, what outside its images a pretraining learned from, by its pseudo-labels or its teacher; or None."""
     pseudo, teacher = pseudo_labels_of(recipe, data), getattr(section(recipe, "pretrain").task, "teacher", None)
-    if teacher is None:
-        return None if pseudo is None else pseudo.external
-    provenance = read_provenance(teacher)
-    about = provenance.get("data") or {}
-    if about.get("fingerprint") == data.fingerprint:
-        return provenance.get("external")
-    return f"its teacher was trained on {about.get('name') or 'unknown data'}"
+    if teacher is not None:
+        return learned_outside(origin_of(teacher), data, "its teacher")
+    return None if pseudo is None else pseudo.external
 
 
 def probes_of(part: config.Pretrain, data: ImageData) -> tuple[KNNProbe, ...]:

@@ -53,7 +53,7 @@ def cluster_features(
     minibatch: bool | str = "auto",
     batch_size: int = 256,
     encoder_info: Mapping[str, Any] | None = None,
-    external: bool = False,
+    external: str | None = None,
 ) -> PseudoLabels:
     """Labels of a data set's train split by k-means of features.
 
@@ -68,7 +68,8 @@ def cluster_features(
             four starts); `"auto"`: a part where images times clusters are above `WHOLE_LIMIT`.
         batch_size: Images that are encoded together.
         encoder_info: What is to be said of the encoder, as JSON; see `encoder_facts`.
-        external: Whether the encoder has learned from other images than these, which every record will then say.
+        external: In words, what beside these images the encoder has learned from, which every record will then say;
+            None if nothing. See `advss_tf.outside`.
 
     Raises:
         InvalidInput: if there are fewer images than clusters, a size is below 2 or there twice, the encoder takes other
@@ -87,7 +88,7 @@ def cluster_features(
     about = {
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "encoder": dict(encoder_info) if encoder_info is not None else {"name": encoder.name},
-        "external": bool(external),
+        "external": external,
         "branch": branch,
         "normalise": normalise,
         "sizes": list(sizes),
@@ -117,30 +118,6 @@ def encoder_facts(provenance: Mapping[str, Any], path: str | Path) -> dict[str, 
     known = {name: provenance[name] for name in ("data", "seed", "versions", "external") if name in provenance}
     recipe = hashlib.sha256(str(provenance["recipe"]).encode()).hexdigest() if "recipe" in provenance else None
     return {"name": Path(path).name if Path(path).is_absolute() else Path(path).as_posix(), "recipe": recipe, **known}
-
-
-def is_external(provenance: Mapping[str, Any], data: ImageData, *, declared: bool) -> bool:
-    """Whether an encoder has learned from more than this data set.
-
-    Args:
-        provenance: The provenance of its export.
-        data: The data set whose features are clustered.
-        declared: Whether the recipe says `external: true`.
-
-    Raises:
-        InvalidInput: if the encoder was trained on other images, or does not say on which, and nobody has declared it.
-    """
-    about = provenance.get("data")
-    about = about if isinstance(about, Mapping) else {}
-    if about.get("fingerprint") != data.fingerprint and not declared:
-        raise InvalidInput(
-            f"The encoder was not trained on {data.name!r}: its pseudo-labels bring in what other data have taught it.",
-            expected=f"an encoder of the data with fingerprint {data.fingerprint}, or cluster.external: true, which "
-            "every record will then say",
-            received=f"an encoder of {about.get('name', 'data that it does not name')!r}, "
-            f"fingerprint {about.get('fingerprint')}, external=false",
-        )
-    return declared or bool(provenance.get("external"))
 
 
 class _Found(NamedTuple):

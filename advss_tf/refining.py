@@ -21,10 +21,11 @@ import keras
 import tensorflow as tf
 
 from advss_tf import assembly
-from advss_tf.clustering import cluster_features, encoder_facts, is_external
+from advss_tf.clustering import cluster_features, encoder_facts
 from advss_tf.data import PseudoLabels
-from advss_tf.encoders import load_encoder, read_provenance
+from advss_tf.encoders import load_encoder
 from advss_tf.finetune import RobustClassifier
+from advss_tf.outside import learned_outside, origin_of, outside_of_clusters
 from advss_tf.serving import export_encoder
 from advss_tf.staging import Run, measured, meet, pretrained, provenance_of, training
 from advss_tf.training.strategy import is_chief
@@ -54,7 +55,7 @@ def refine(here: Run) -> dict[str, Any]:
     # Without an attack on held-out images there would be no robust accuracy; `full` always has one.
     taught = teach(full, "full", part.full, monitor="val_robust_accuracy")
     result = {"linear": probed, "full": taught, "counts": pseudo.source["counts"]}
-    external = read_provenance(start).get("external")
+    external = learned_outside(origin_of(start), here.data, "what was pretrained")
     if is_chief(here.strategy):
         provenance = provenance_of(here, external=external, refined=result, pretext=here.workdir.finished("pretrain"))
         export_encoder(full, here.workdir.refined, provenance=provenance)
@@ -64,8 +65,8 @@ def refine(here: Run) -> dict[str, Any]:
 def _clusters(here: Run, path: Path, sizes: tuple[int, ...], *, normalise: bool, declared: bool) -> PseudoLabels:
     """The clusters of the features of an exported encoder."""
     shown = path.relative_to(here.workdir.root) if here.workdir.root in path.parents else path
-    provenance = read_provenance(path)
-    external = is_external(provenance, here.data, declared=declared)
+    origin = origin_of(path)
+    external = outside_of_clusters(origin, here.data, declared=declared)
     here.screen.say(f"k-means of the features of {shown}")
     return cluster_features(
         load_encoder(path),
@@ -73,7 +74,7 @@ def _clusters(here: Run, path: Path, sizes: tuple[int, ...], *, normalise: bool,
         sizes,
         seed=here.recipe.seed,
         normalise=normalise,
-        encoder_info=encoder_facts(provenance, shown),
+        encoder_info=encoder_facts(origin, shown),
         external=external,
     )
 

@@ -22,6 +22,7 @@ from advss_tf.encoders import boundary, load_encoder, reset_after
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import load_model_for_evaluation, load_record, write_report
 from advss_tf.measuring import measure
+from advss_tf.outside import learned_outside, origin_of
 from advss_tf.refining import cluster, refine
 from advss_tf.serving import export_classifier, export_encoder, verify_export
 from advss_tf.staging import Run, external_of, measured, needed, pretrained, provenance_of, training, warn_of_memory
@@ -67,7 +68,7 @@ def finetune(here: Run) -> dict[str, Any]:
     if select == "auto":
         select = "robust_accuracy" if model.eval_attack else "accuracy"
     picked = training(here, "finetune", model, data.train, part=part, steps=steps, monitor=f"val_{select}")
-    external = None if start is None else external_of(start)
+    external = None if start is None else learned_outside(origin_of(start), data, "the encoder that it started from")
     result = {**measured(here, model), "epoch": picked.epoch, **({} if external is None else {"external": external})}
     if is_chief(here.strategy):
         _save_model(model, here.workdir.classifier)

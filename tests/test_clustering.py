@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from advss_tf import clustering
-from advss_tf.clustering import cluster_features, encoder_facts, is_external, train_records
+from advss_tf.clustering import cluster_features, encoder_facts, train_records
 from advss_tf.data import PseudoLabels, load_data
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import derived_seed
@@ -127,7 +127,7 @@ def test_what_is_said_of_them_is_json_and_survives_the_disk(clustered, tmp_path)
     read = PseudoLabels.load(found.save(tmp_path / "labels.npz"))
     assert read.source == json.loads(json.dumps(found.source))
     assert read.source["data"] == {"name": data.name, "fingerprint": data.fingerprint}
-    assert read.source["encoder"] == {"name": "flat"} and read.source["external"] is False
+    assert read.source["encoder"] == {"name": "flat"} and read.source["external"] is None
     assert read.source["counts"] == {str(size): list(pair) for size, pair in found.counts().items()}
     assert (read.source["seed"], read.source["sizes"], read.source["normalise"]) == (0, [3, 5], False)
     assert derived_seed(0, "cluster/3") != derived_seed(0, "cluster/5"), "heads begin at different places"
@@ -160,19 +160,6 @@ def test_features_that_are_not_finite_are_refused(clustered):
     broken = keras.Model(images, keras.ops.log(keras.layers.Flatten()(images) - 2.0))
     with pytest.raises(InvalidInput, match="features are not finite"):
         cluster_features(broken, clustered[2], (2,))
-
-
-def test_an_encoder_of_other_or_of_unknown_data_must_be_declared(clustered):
-    data = clustered[2]
-    own, other = {"data": {"name": "x", "fingerprint": data.fingerprint}}, {"data": {"name": "y", "fingerprint": "1"}}
-    assert is_external(own, data, declared=False) is False
-    assert is_external(own, data, declared=True) and is_external(other, data, declared=True)
-    assert is_external({**own, "external": "labels of another"}, data, declared=False), (
-        "what it learned from is passed on"
-    )
-    for provenance, words in ((other, "an encoder of 'y', fingerprint 1"), ({}, "'data that it does not name'")):
-        with pytest.raises(InvalidInput, match=f"cluster.external: true.*{words}"):
-            is_external(provenance, data, declared=False)
 
 
 def test_no_absolute_path_is_kept_of_an_encoder():

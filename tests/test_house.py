@@ -44,6 +44,7 @@ FLOORS = {
     "assembly": 5,
     "clustering": 5,
     "measuring": 5,
+    "outside": 5,
     "refining": 5,
     "screen": 5,
     "runner": 5,

@@ -181,12 +181,12 @@ def foreign(story, tmp_path):
 
 def test_an_encoder_of_other_images_is_refused_unless_the_recipe_says_so(foreign, tmp_path):
     section = {"sizes": [2], "encoder": str(foreign)}
-    with pytest.raises(InvalidInput, match=r"not trained on 'digits'.*cluster\.external: true.*'photographs'"):
+    with pytest.raises(InvalidInput, match=r"'digits' alone.*cluster\.external: true.*trained on photographs"):
         _quiet_run(make_recipe({**ALONE, "cluster": section}), Workdir(tmp_path / "run"))
     workdir = Workdir(tmp_path / "said")
     _quiet_run(make_recipe({**ALONE, "cluster": {**section, "external": True}}), workdir)
     pseudo = PseudoLabels.load(workdir.pseudo_labels)
-    assert pseudo.external == "pseudo-labels are clusters of features of foreign, trained on photographs"
+    assert pseudo.external == "pseudo-labels are clusters of features of foreign: it was trained on photographs"
     assert workdir.finished("cluster")["external"] == pseudo.external
     assert str(tmp_path) not in json.dumps(pseudo.source)
 

@@ -33,8 +33,8 @@ class Source:
         test: The official test split, or None if the source has none.
         class_names: One name a class; None when unlabelled.
         fingerprint: A SHA-256 in hexadecimal.
-        stratify: Whether the held-out cut looks at `labels`; not where reading them is optional, since that must not
-            change the cut.
+        stratify: Whether the cuts of test and held-out images look at `labels`; not where reading them is optional,
+            since that must not change what is cut.
     """
 
     name: str

@@ -42,7 +42,7 @@ class PseudoLabels:
             `NO_LABEL`, since nothing but evaluation looks at them. No other row is.
         sizes: How many clusters each head has, 2 or more.
         source: Where they come from, as JSON: `data` (`name` and `fingerprint`), the encoder, the algorithm, … and
-            `external`, whether anything but this data set has been learned from.
+            `external`, in words or as true, whether anything but this data set has been learned from.
 
     Raises:
         InvalidInput: if the labels have another form or range, or `source` does not name its data.
@@ -84,9 +84,12 @@ class PseudoLabels:
         if not self.source.get("external"):
             return None
         encoder = self.source.get("encoder") or {}
+        clusters = f"pseudo-labels are clusters of features of {encoder.get('name', 'an encoder')}"
+        if isinstance(self.source["external"], str):
+            return f"{clusters}: {self.source['external']}"
         data = (encoder.get("data") or {}).get("name") or "unknown data"
         own = f"; {encoder['external']}" if encoder.get("external") else ""
-        return f"pseudo-labels are clusters of features of {encoder.get('name', 'an encoder')}, trained on {data}{own}"
+        return f"{clusters}, trained on {data}{own}"
 
     def counts(self) -> dict[int, tuple[int, int]]:
         """The smallest and the largest cluster of each head, in images, by its number of clusters."""

@@ -86,8 +86,8 @@ def load_data(
         crop_padding: The largest shift of the augmentation. Defaults to an eighth of the smaller side: 4 at 32 pixels.
         flip: Whether the augmentation mirrors images. Defaults to True for colour, False for grey (digits, letters).
         memory_limit: Bytes of decoded pixels above which folders and tfds sets stay on the disk. Folders are then read
-            file by file in the same order; of tfds records see `advss_tf.data.records`: the shuffle is buffered and
-            the held-out part not stratified.
+            file by file in the same order; of tfds records see `advss_tf.data.records`: the shuffle is buffered, and
+            no cut is stratified.
 
     Raises:
         InvalidInput: if the source is missing or holds something that is no image or no label, naming the file or the
@@ -132,10 +132,11 @@ def _parts(
     if not len(numbers):
         _check_unused(found.name, train_limit=train_limit, **budget)
         return dict.fromkeys(("train_part", "labelled_part", "held_out_part"), found.train) | {"test_part": test}
-    if test is None and found.labels is not None:
-        numbers, taken = cut(numbers, found.labels, _TEST_SHARE, seed=_TEST_SEED, role="test")
-        test = Part(store, taken) if len(taken) else None
     stratify = found.labels if found.stratify else None
+    # That there are classes says it, not whether their labels have been read: no budget moves an image into train.
+    if test is None and found.class_names is not None:
+        numbers, taken = cut(numbers, stratify, _TEST_SHARE, seed=_TEST_SEED, role="test")
+        test = Part(store, taken) if len(taken) else None
     train, held = cut(numbers, stratify, held_out, seed=seed, role="held_out")
     if train_limit is not None:
         train = np.sort(permutation(train, seed=seed, role="train_limit")[:train_limit])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,3 +65,16 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         disable_shuffling=True,
     )
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def folder_of_train_alone(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir with the train split of `tiny/1.0.0` and no test split."""
+    folder = tmp_path_factory.mktemp("train_alone") / "tiny" / "1.0.0"
+    shutil.copytree(prepared_folder / "tiny" / "1.0.0", folder)
+    for file in folder.glob("tiny-test*"):
+        file.unlink()
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info["splits"] = [split for split in info["splits"] if split["name"] == "train"]
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    return folder.parents[1]

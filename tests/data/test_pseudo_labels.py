@@ -123,3 +123,5 @@ def test_what_is_external_is_said_in_words():
     assert _labels(source={**SOURCE, "external": True, "encoder": chained}).external.endswith(
         "; pseudo-labels of another"
     )
+    told = _labels(source={**SOURCE, "external": "it was trained on photographs", "encoder": encoder}).external
+    assert told == "pseudo-labels are clusters of features of simclr: it was trained on photographs"

@@ -66,6 +66,17 @@ def test_the_held_out_part_of_a_streamed_set_does_not_depend_on_the_budget(prepa
     assert np.bincount(labels).tolist() == [3, 3, 3]
 
 
+def test_no_cut_of_a_streamed_set_without_a_test_split_depends_on_the_budget(folder_of_train_alone):
+    options = {"data_dir": folder_of_train_alone, "memory_limit": 1}
+    plain, limited = load_data("tiny", **options), load_data("tiny", labels_per_class=5, **options)
+    for data in (plain, limited):
+        assert (data.num_train, data.num_held_out, data.num_test) == (432, 48, 120)
+    for part in ("train_part", "held_out_part", "test_part"):
+        np.testing.assert_array_equal(getattr(plain, part).numbers, getattr(limited, part).numbers)
+    assert not set(limited.test_part.numbers) & set(plain.train_part.numbers)
+    assert plain.fingerprint == limited.fingerprint
+
+
 def test_augmentation_defaults_to_an_eighth_and_to_flips_of_colour_images_alone(labelled):
     assert load_data(labelled, resize=32).crop_padding == 4 and load_data(labelled).flip
     assert load_data("digits").crop_padding == 1 and not load_data("digits").flip

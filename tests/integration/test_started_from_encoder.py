@@ -79,6 +79,19 @@ def test_a_linear_head_learns_other_images_of_another_size_on_the_encoder_as_it_
     assert (record["num_classes"], record["num_images"]) == (4, 20)
 
 
+def test_every_record_says_that_the_encoder_has_learned_from_elsewhere(place, linear, tmp_path):
+    words = "the encoder that it started from was trained on unknown data"
+    assert json.loads(linear.record.read_text())["external"] == words
+    assert linear.finished("finetune")["external"] == words
+    data = assembly.data_of(load_recipe(place / "transfer.yaml"))
+    about = {"data": {"name": data.name, "fingerprint": data.fingerprint}}
+    export_encoder(load_encoder(place / "encoder"), tmp_path / "own", provenance=about)
+    workdir = Workdir(tmp_path / "run")
+    changes = [f"finetune.start={tmp_path}/own", "finetune.epochs=1"]
+    runner.run(load_recipe(place / "transfer.yaml", changes), workdir, stages=["finetune"])
+    assert "external" not in workdir.finished("finetune")
+
+
 def test_nothing_is_pretrained_and_the_saved_recipe_has_every_value(place, linear):
     assert not linear.stage("pretrain").exists() and linear.finished("finetune") is not None
     saved = load_recipe(linear.recipe)
