@@ -14,6 +14,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.pretext import Rotation
 from advss_tf.training import SGD, KNNProbe, knn, knn_accuracy
 from advss_tf.training.features import features_of
+from advss_tf.training.strategy import get_strategy
 
 
 def reference(bank, bank_labels, queries, labels, *, k, temperature):
@@ -181,7 +182,7 @@ def test_the_moving_average_is_probed_where_the_optimizer_keeps_one(digits):
 
 
 def test_it_probes_any_encoder_in_a_plain_fit_inside_of_a_strategy_s_scope(digits):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = get_strategy("mirrored")
     with strategy.scope():
         encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
         model = keras.Sequential([encoder, keras.layers.Dense(10)])
