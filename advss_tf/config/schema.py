@@ -102,7 +102,7 @@ class Cluster(Part):
     )
     normalise: bool = Field(default=True, description="Divide features by their length, to cluster directions.")
     external: bool = Field(
-        default=False, description="The encoder has learned from other images, which every record will say."
+        default=False, description="The encoder has learned from other images or labels, which every record will say."
     )
 
 
