@@ -22,7 +22,7 @@ from advss_tf.data import ImageData, PseudoLabels, load_data
 from advss_tf.encoders import build_encoder
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
-from advss_tf.outside import learned_outside, origin_of
+from advss_tf.outside import digest_of, learned_outside, origin_of
 from advss_tf.pretext import CONTRASTIVE, TASKS
 from advss_tf.training import LARS, SGD, AdamW, KNNProbe, Piecewise, RobustModel, cosine
 
@@ -98,6 +98,17 @@ def external_of_pretraining(recipe: config.Recipe, data: ImageData) -> str | Non
     return None if pseudo is None else pseudo.external
 
 
+def taught_by(recipe: config.Recipe, data: ImageData) -> dict[str, str]:
+    """Digests of the files that a pretraining learns from beside its images, by the key of the recipe that names them.
+
+    Raises:
+        InvalidInput: if one is missing, damaged or of other images.
+    """
+    pseudo, teacher = pseudo_labels_of(recipe, data), getattr(section(recipe, "pretrain").task, "teacher", None)
+    found = {} if pseudo is None else {"pseudo_labels": pseudo.digest}
+    return found if teacher is None else {**found, "teacher": digest_of(teacher)}
+
+
 def probes_of(part: config.Pretrain, data: ImageData) -> tuple[KNNProbe, ...]:
     """The probe of a section `pretrain`, on the label budget and the held-out images; none where it says null."""
     if part.probe is None:
@@ -105,6 +116,24 @@ def probes_of(part: config.Pretrain, data: ImageData) -> tuple[KNNProbe, ...]:
     options = part.probe.model_dump(include={"k", "temperature"})
     bank = data.labelled(limit=part.probe.max_images)
     return (KNNProbe(bank, data.held_out(), every=part.probe.every_epochs, epochs=part.epochs, **options),)
+
+
+def check_probe(recipe: config.Recipe, data: ImageData) -> None:
+    """Refuses a probe of more neighbours than there are labelled images that it looks at.
+
+    Raises:
+        InvalidInput: if there are fewer.
+    """
+    probe = section(recipe, "pretrain").probe
+    if probe is None:
+        return
+    found = min(data.num_labelled, probe.max_images or data.num_labelled)
+    if probe.k > found:
+        raise InvalidInput(
+            "The probe looks for more neighbours than there are labelled images.",
+            expected=f"pretrain.probe.k of at most {found}, or probe: null",
+            received=f"k={probe.k}",
+        )
 
 
 def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> RobustModel:

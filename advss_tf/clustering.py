@@ -75,7 +75,7 @@ def cluster_features(
         InvalidInput: if there are fewer images than clusters, a size is below 2 or there twice, the encoder takes other
             images or has no such branch, or its features are not finite or all alike.
     """
-    sizes = _checked_sizes(sizes, data)
+    sizes = checked_sizes(sizes, data)
     _check_shape(encoder, data)
     records = train_records(data)
     batches = ordered_batches(Part(data.train_part.store, records), batch_size, labelled=False)
@@ -106,6 +106,34 @@ def train_records(data: ImageData) -> np.ndarray:
     numbers = np.arange(data.num_records, dtype=np.int64)
     test = data.test_part
     return numbers if test is None or test.store is not data.train_part.store else np.setdiff1d(numbers, test.numbers)
+
+
+def checked_sizes(sizes: Sequence[int], data: ImageData, *, name: str = "sizes") -> tuple[int, ...]:
+    """The numbers of clusters, if a data set has as many images.
+
+    Args:
+        sizes: The numbers.
+        data: The data set.
+        name: What a refusal calls them.
+
+    Raises:
+        InvalidInput: if one is below 2 or there twice, or there are fewer images to train on.
+    """
+    sizes = tuple(sizes)
+    wrong = list(_wrong_sizes(sizes))
+    if wrong or not sizes:
+        raise InvalidInput(
+            f"`{name}` are no numbers of clusters.",
+            expected="whole numbers >= 2, none twice",
+            received=f"{name}={sizes}",
+        )
+    if max(sizes) > data.num_train:
+        raise InvalidInput(
+            "There are more clusters than images.",
+            expected=f"{name} of at most {data.num_train}, the images that are trained on",
+            received=f"{name}={sizes}",
+        )
+    return tuple(int(size) for size in sizes)
 
 
 def encoder_facts(provenance: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
@@ -159,20 +187,6 @@ def _usable(features: np.ndarray, *, normalise: bool) -> np.ndarray:
     if normalise:
         features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return features
-
-
-def _checked_sizes(sizes: Sequence[int], data: ImageData) -> tuple[int, ...]:
-    sizes = tuple(sizes)
-    wrong = list(_wrong_sizes(sizes))
-    if wrong or not sizes:
-        raise InvalidInput(
-            "`sizes` are no numbers of clusters.", expected="whole numbers >= 2, none twice", received=f"{sizes=}"
-        )
-    if max(sizes) > data.num_train:
-        raise InvalidInput(
-            "There are more clusters than images.", expected=f"sizes of at most {data.num_train}", received=f"{sizes=}"
-        )
-    return tuple(int(size) for size in sizes)
 
 
 def _wrong_sizes(sizes: Sequence[Any]) -> Iterator[Any]:

@@ -13,12 +13,15 @@ without a provenance, was trained on "unknown data": it may be of the same image
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from advss_tf.data import ImageData
-from advss_tf.encoders.handoff import CARDS, read_provenance
+from advss_tf.data.memory import fingerprint
+from advss_tf.encoders.handoff import CARDS, read_card, read_provenance, read_variables
 from advss_tf.errors import InvalidInput
 
 
@@ -31,6 +34,17 @@ def origin_of(path: str | Path) -> dict[str, Any]:
     provenance = read_provenance(path)
     taught = "finetuned" in provenance or (Path(path) / CARDS / "classifier.json").is_file()
     return {**provenance, "labels": taught}
+
+
+def digest_of(path: str | Path) -> str:
+    """SHA-256, in hexadecimal, of an export: of how its encoder is built and of every variable.
+
+    Raises:
+        InvalidInput: if the folder is not an export of this library, or is damaged.
+    """
+    variables = read_variables(path)
+    built = json.dumps([read_card(path, "encoder")["config"], list(variables)], sort_keys=True)
+    return hashlib.sha256(f"{built} {fingerprint(variables.values())}".encode()).hexdigest()
 
 
 def learned_outside(origin: Mapping[str, Any], data: ImageData, who: str) -> str | None:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import keras
 
 from advss_tf import assembly, config
+from advss_tf.clustering import checked_sizes
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.screen import Screen
 from advss_tf.stages import STAGES
@@ -49,6 +50,7 @@ def run(
     left = _unfinished(chosen, workdir, screen)
     if left:
         here = Run(recipe, workdir, assembly.data_of(recipe), strategy, screen)
+        _refuse_early(here, left)
         for name in left:
             _stage(here, name)
     meet(strategy)  # a worker that leaves early takes the others with it
@@ -77,6 +79,17 @@ def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[
                 received=f"stages={','.join(stages or ())}",
             )
     return [name for name in has if has[name] and (stages is None or name in stages)]
+
+
+def _refuse_early(here: Run, names: Sequence[str]) -> None:
+    """Refuses what the data are too few for before the first stage, not after hours of it."""
+    recipe, data = here.recipe, here.data
+    if "pretrain" in names:
+        assembly.check_probe(recipe, data)
+    if "cluster" in names:
+        checked_sizes(assembly.section(recipe, "cluster").sizes, data, name="cluster.sizes")
+    if "refine" in names:
+        checked_sizes((assembly.section(recipe, "refine").clusters,), data, name="refine.clusters")
 
 
 def _stage(here: Run, name: str) -> None:

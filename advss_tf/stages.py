@@ -25,7 +25,17 @@ from advss_tf.measuring import measure
 from advss_tf.outside import learned_outside, origin_of
 from advss_tf.refining import cluster, refine
 from advss_tf.serving import export_classifier, export_encoder, verify_export
-from advss_tf.staging import Run, external_of, measured, needed, pretrained, provenance_of, training, warn_of_memory
+from advss_tf.staging import (
+    Run,
+    external_of,
+    hold_to,
+    measured,
+    needed,
+    pretrained,
+    provenance_of,
+    training,
+    warn_of_memory,
+)
 from advss_tf.training.callbacks import read_history
 from advss_tf.training.strategy import get_strategy, is_chief
 
@@ -35,7 +45,9 @@ _TRAININGS = ("pretrain", "refine/linear", "refine/full", "finetune")
 def pretrain(here: Run) -> dict[str, Any]:
     """Learns without labels, and hands the encoder over as a SavedModel."""
     recipe, data, part = here.recipe, here.data, assembly.section(here.recipe, "pretrain")
-    steps = data.steps_per_epoch(part.batch_size, "unlabelled")
+    steps, taught_by = data.steps_per_epoch(part.batch_size, "unlabelled"), assembly.taught_by(recipe, data)
+    external = assembly.external_of_pretraining(recipe, data)
+    hold_to(here, "pretrain", taught_by)
     with here.strategy.scope():
         model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, data.image_shape), data)
         model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
@@ -47,7 +59,8 @@ def pretrain(here: Run) -> dict[str, Any]:
     result = {**measured(here, model), "epoch": picked.epoch}
     if is_chief(here.strategy):
         pretext = {**result, **getattr(model, "provenance", {})}
-        provenance = provenance_of(here, external=assembly.external_of_pretraining(recipe, data), pretext=pretext)
+        more = {"taught_by": taught_by} if taught_by else {}
+        provenance = provenance_of(here, external=external, pretext=pretext, **more)
         for branch in set(recipe.kept_branches) - {model.delivered_branch}:
             export_encoder(model, here.workdir.kept_encoder(branch), branch=branch, provenance=provenance)
         export_encoder(model, here.workdir.encoder, provenance=provenance)

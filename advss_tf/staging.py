@@ -10,7 +10,7 @@ Synopsis:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +24,8 @@ from advss_tf.errors import InvalidInput
 from advss_tf.screen import Screen
 from advss_tf.training.loop import Saving, Trained, train
 from advss_tf.training.robust_model import RobustModel
-from advss_tf.training.strategy import spare_bytes
-from advss_tf.workdir import Workdir
+from advss_tf.training.strategy import is_chief, spare_bytes
+from advss_tf.workdir import Workdir, write_json
 
 
 class Run(NamedTuple):
@@ -100,6 +100,27 @@ def provenance_of(here: Run, *, external: str | None, **results: Any) -> dict[st
     data = {"name": here.data.name, "fingerprint": here.data.fingerprint}
     outside = {} if external is None else {"external": external}
     return {"recipe": config.dump_recipe(here.recipe), "seed": here.recipe.seed, "data": data, **outside, **results}
+
+
+def hold_to(here: Run, stage: str, taught_by: Mapping[str, str]) -> None:
+    """Writes down the digests of what a training begins to learn from, and refuses to go on with other files.
+
+    A recipe names files by their path alone: half a training from each of two clusterings would be neither.
+
+    Raises:
+        InvalidInput: if the training began with others.
+    """
+    path = here.workdir.taught_by(stage)
+    before = json.loads(path.read_text()) if path.is_file() else None
+    if before is None and taught_by and is_chief(here.strategy):
+        write_json(path, dict(taught_by))
+    if before is not None and before != taught_by:
+        changed = sorted(name for name in {**before, **taught_by} if before.get(name) != taught_by.get(name))
+        raise InvalidInput(
+            f"What `{stage}` learns from has changed since it began: {', '.join(changed)}.",
+            expected=f"the files that it began with, of SHA-256 {before}; or a new --workdir",
+            received=f"files of SHA-256 {dict(taught_by)}",
+        )
 
 
 def needed(here: Run, path: Path, stage: str) -> Path:

@@ -13,6 +13,7 @@ Synopsis:
       run.log                        what the screen said
       pretrain/ finetune/            checkpoints/, best.weights.h5, history.jsonl, done.json, tensorboard/
       pretrain/encoder/              SavedModel that is handed over
+      pretrain/taught_by.json        digests of the pseudo-labels or the teacher that it learns from
       pretrain/encoder_clean/        the same of another batch-norm branch, where a later stage reads it
       cluster/pseudo_labels.npz      clusters of features, for another training
       refine/encoder/                the pretrained encoder after `refine`; linear/ and full/: its two trainings
@@ -127,6 +128,10 @@ class Workdir:
     def stage(self, name: str) -> Path:
         """The folder of a stage, such as `"pretrain"`."""
         return self.root / name
+
+    def taught_by(self, stage: str) -> Path:
+        """Digests of the files beside the images that a training learns from, where there are any."""
+        return self.root / stage / "taught_by.json"
 
     def done(self, stage: str) -> Path:
         """The file whose presence says that a stage is finished; it holds the stage's result."""

@@ -10,7 +10,7 @@ from advss_tf.config import make_recipe
 from advss_tf.data import load_data
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import RobustClassifier
-from advss_tf.outside import learned_outside, origin_of, outside_of_clusters
+from advss_tf.outside import digest_of, learned_outside, origin_of, outside_of_clusters
 from advss_tf.serving import export_classifier, export_encoder
 
 
@@ -69,6 +69,16 @@ def test_a_classifier_has_learned_from_labels_and_an_encoder_has_not(tiny_encode
     assert found == [None, "it has learned from labels", "it has learned from labels"]
 
 
+def test_a_digest_is_of_the_weights_and_of_the_network(tiny_encoder, tmp_path, data):
+    export_encoder(tiny_encoder, tmp_path / "one", provenance=own(data))
+    export_encoder(tiny_encoder, tmp_path / "same", provenance=OTHER)
+    tiny_encoder.get_layer("stage2_conv").bias.assign_add([1e-6] * 6)
+    export_encoder(tiny_encoder, tmp_path / "moved", provenance=own(data))
+    one, same, moved = (digest_of(tmp_path / name) for name in ("one", "same", "moved"))
+    assert one == same != moved and len(one) == 64
+    assert assembly.taught_by(_deacl(tmp_path / "one"), data) == {"teacher": one}
+
+
 def test_a_teacher_passes_on_what_it_was_taught(tiny_encoder, tmp_path, data):
     export_encoder(tiny_encoder, tmp_path / "own", provenance={**own(data), "external": "labels of ImageNet"})
     export_encoder(tiny_encoder, tmp_path / "other", provenance={**OTHER, "external": "labels of ImageNet"})
@@ -82,6 +92,10 @@ def test_a_teacher_passes_on_what_it_was_taught(tiny_encoder, tmp_path, data):
 
 
 def _of_teacher(path, data):
+    return assembly.external_of_pretraining(_deacl(path), data)
+
+
+def _deacl(path):
     values = {
         "name": "deacl", "seed": 0, "data": {"kind": "digits"}, "encoder": {"kind": "resnet20"},
         "pretrain": {
@@ -89,4 +103,4 @@ def _of_teacher(path, data):
             "optimizer": {"kind": "sgd", "learning_rate": 0.1},
         },
     }  # fmt: skip
-    return assembly.external_of_pretraining(make_recipe(values), data)
+    return make_recipe(values)

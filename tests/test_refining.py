@@ -16,6 +16,7 @@ from advss_tf.data import PseudoLabels, load_data
 from advss_tf.encoders import load_encoder, read_provenance
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import Record
+from advss_tf.outside import digest_of
 from advss_tf.runner import planned, run
 from advss_tf.screen import Screen
 from advss_tf.staging import external_of
@@ -32,7 +33,8 @@ VALUES = {
     "pretrain": {"task": {"kind": "rotation"}, "attack": ATTACK, "epochs": 1, "optimizer": SGD},
     "cluster": {"sizes": [2, 6], "branch": "clean"},
     "refine": {
-        "clusters": 4, "linear": {"epochs": 1}, "full": {"attack": ATTACK, "epochs": 2, "optimizer": SGD},
+        "clusters": 4, "linear": {"epochs": 1},
+        "full": {"attack": ATTACK, "epochs": 2, "optimizer": {**SGD, "schedule": {"kind": "constant"}}},
     },
     "finetune": {"start": "pretrained", "train": "linear", "how": "standard", "epochs": 1, "optimizer": SGD},
     "evaluate": {"epsilons": [0.1], "num_steps": [1], "limit": 30},
@@ -163,6 +165,43 @@ def test_a_refinement_that_is_cut_goes_on_and_ends_with_the_same_bits(story, tmp
     whole, cut = (load_encoder(each.refined).get_weights() for each in (story, workdir))
     for ours, theirs in zip(cut, whole, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("cluster.sizes=[2, 2000]", r"more clusters than images.*cluster\.sizes of at most 1294"),
+        ("refine.clusters=2000", r"more clusters than images.*refine\.clusters of at most 1294"),
+        ("pretrain.probe={k: 101}", r"more neighbours than.*pretrain\.probe\.k of at most 100"),
+        ("pretrain.probe={k: 51, max_images: 50}", r"pretrain\.probe\.k of at most 50"),
+    ],
+)
+def test_what_the_data_are_too_few_for_is_refused_before_anything_is_trained(change, words, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    with pytest.raises(InvalidInput, match=words):
+        _quiet_run(make_recipe(VALUES, [change]), workdir)
+    assert not workdir.stage("pretrain").exists()
+
+
+def test_a_pretraining_does_not_go_on_with_another_teacher(story, tmp_path):
+    teacher, workdir = tmp_path / "teacher", Workdir(tmp_path / "run")
+    shutil.copytree(story.kept_encoder("clean"), teacher)
+    task = {"kind": "deacl", "teacher": str(teacher)}
+    recipe = make_recipe({
+        **ALONE, "encoder": {"kind": "resnet20", "width": 2}, "checkpoint": VALUES["checkpoint"],
+        "pretrain": {**VALUES["pretrain"], "task": task},
+    })  # fmt: skip
+    with pytest.raises(Cut):
+        run(recipe, workdir, screen=CuttingScreen("pretrain", 6))
+    shutil.rmtree(teacher)
+    shutil.copytree(story.encoder, teacher)
+    with pytest.raises(InvalidInput, match=r"What `pretrain` learns from has changed since it began: teacher\."):
+        _quiet_run(recipe, workdir)
+    shutil.rmtree(teacher)
+    shutil.copytree(story.kept_encoder("clean"), teacher)
+    _quiet_run(recipe, workdir)
+    assert read_provenance(workdir.encoder)["taught_by"] == {"teacher": digest_of(teacher)}
+    assert "taught_by" not in read_provenance(story.encoder)
 
 
 # What was learned from outside ----------------------------------------------------------------------------------------

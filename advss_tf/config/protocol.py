@@ -1,4 +1,4 @@
-"""SLF, ALF and AFF, the finetuning of contrastive encoders: one set of values for every method.
+"""SLF, ALF and AFF, the finetuning of contrastive encoders, and how `refine` trains: one set of values for all.
 
 Synopsis:
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BeforeValidator
 
 from .parts import Fault
 
@@ -45,6 +47,17 @@ The values are those that public finetuning code of this family has for CIFAR-10
 SLF is picked by clean accuracy, the others by robust accuracy, all of them on held-out images.
 """
 
+REFINEMENT: dict[str, dict[str, Any]] = {
+    "linear": {"optimizer": {"kind": "sgd", "learning_rate": 0.01, "weight_decay": 2e-4}},
+    "full": {
+        "optimizer": {
+            "kind": "sgd", "learning_rate": 0.1, "weight_decay": 2e-4,
+            "schedule": {"kind": "piecewise", "milestones": [10, 20]},
+        }
+    },
+}  # fmt: skip
+"""The optimizers of the trainings of `refine`: rates and milestones of DynACL++'s code, weight decay of the presets."""
+
 
 def filled(written: Any) -> Any:
     """A section `finetune` with what its preset says where it says nothing itself; anything else as it came.
@@ -60,6 +73,17 @@ def filled(written: Any) -> Any:
     word = written["preset"]
     # A word that is not known is a fault by itself; with any preset's values it is the only one that is told.
     return _over(written, PRESETS[word if isinstance(word, str) and word in PRESETS else "slf"])
+
+
+def refilled(name: str) -> BeforeValidator:
+    """What gives `refine.linear` or `refine.full` all that it does not say of its optimizer, key by key as `filled`.
+
+    >>> refilled("linear").func({"optimizer": {"learning_rate": 0.05}})["optimizer"]["weight_decay"]
+    0.0002
+    """
+    return BeforeValidator(
+        lambda written: _over(written, REFINEMENT[name]) if isinstance(written, Mapping) else written
+    )
 
 
 def preset_is_kept(finetune: schema.Finetune) -> Iterator[Fault]:

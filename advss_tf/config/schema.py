@@ -16,9 +16,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from . import contrastive_rules, pseudo_rules, rules, task_rules
-from .kinds import Data, Descent, Network, Piecewise, Sgd
+from .kinds import Data, Descent, Network, Sgd
 from .parts import Counts, Part, Radii, Radius, Rules, Step, Text
-from .protocol import filled, preset_is_kept, presets_stand_in
+from .protocol import REFINEMENT, filled, preset_is_kept, presets_stand_in, refilled
 from .tasks import Auxiliary, Task
 
 
@@ -89,7 +89,12 @@ Sizes = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
 class Cluster(Part):
     """Pseudo-labels for another training: clusters of an encoder's features, a head for each number of clusters."""
 
-    rules: ClassVar[Rules] = (rules.nothing_twice, pseudo_rules.branch_is_there, pseudo_rules.encoder_is_no_slip)
+    rules: ClassVar[Rules] = (
+        rules.nothing_twice,
+        pseudo_rules.branch_is_there,
+        pseudo_rules.external_is_elsewhere,
+        pseudo_rules.encoder_is_no_slip,
+    )
     sizes: Sizes = Field(default=(2, 10, 50, 100, 500), min_length=1, description="Numbers of clusters, a head each.")
     encoder: Text = Field(default="pretrained", description="pretrained, or the path of an exported encoder.")
     branch: Literal["clean", "adversarial", "pseudo"] | None = Field(
@@ -97,7 +102,7 @@ class Cluster(Part):
     )
     normalise: bool = Field(default=True, description="Divide features by their length, to cluster directions.")
     external: bool = Field(
-        default=False, description="The encoder has learned from other images, which every record will say."
+        default=False, description="The encoder has learned from other images or labels, which every record will say."
     )
 
 
@@ -105,9 +110,7 @@ class LinearRefinement(Stage):
     """The head alone on pseudo-labels, on clean images."""
 
     epochs: int = Field(default=10, ge=1, description="Passes over the training images.")
-    optimizer: Descent = Field(
-        default=Sgd(kind="sgd", learning_rate=0.01, weight_decay=2e-4), description="How the weights descend."
-    )
+    optimizer: Descent = Field(default=Sgd(**REFINEMENT["linear"]["optimizer"]), description="How the weights descend.")
 
 
 class FullRefinement(Stage):
@@ -117,15 +120,7 @@ class FullRefinement(Stage):
     attack: Attack = Field(description="Attack on the training images.")
     beta: float = Field(default=6.0, gt=0, description="Weight of TRADES' robust term.")
     epochs: int = Field(default=25, ge=1, description="Passes over the training images.")
-    optimizer: Descent = Field(
-        default=Sgd(
-            kind="sgd",
-            learning_rate=0.1,
-            weight_decay=2e-4,
-            schedule=Piecewise(kind="piecewise", milestones=(10, 20)),
-        ),
-        description="How the weights descend.",
-    )
+    optimizer: Descent = Field(default=Sgd(**REFINEMENT["full"]["optimizer"]), description="How the weights descend.")
 
 
 class Refine(Part):
@@ -133,8 +128,10 @@ class Refine(Part):
 
     clusters: int = Field(default=10, ge=2, description="Clusters of the features of pretrained's clean branch.")
     normalise: bool = Field(default=True, description="Divide features by their length, to cluster directions.")
-    linear: LinearRefinement = Field(default=LinearRefinement(), description="First the head alone.")
-    full: FullRefinement = Field(description="Then everything, under attack.")
+    linear: Annotated[LinearRefinement, refilled("linear")] = Field(
+        default=LinearRefinement(), description="First the head alone."
+    )
+    full: Annotated[FullRefinement, refilled("full")] = Field(description="Then everything, under attack.")
 
 
 class Finetune(Stage):
@@ -256,6 +253,7 @@ class Recipe(Part):
     rules: ClassVar[Rules] = (
         rules.stages_connect,
         pseudo_rules.pseudo_stages_connect,
+        pseudo_rules.branches_are_trained,
         task_rules.patches_fit,
         task_rules.input_gradients_do_not_underflow,
         task_rules.average_is_kept,

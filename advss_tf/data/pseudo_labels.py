@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from advss_tf.data.images import ImageData
+from advss_tf.data.memory import fingerprint
 from advss_tf.errors import InvalidInput
 from advss_tf.workdir import replacing
 
@@ -90,6 +91,11 @@ class PseudoLabels:
         data = (encoder.get("data") or {}).get("name") or "unknown data"
         own = f"; {encoder['external']}" if encoder.get("external") else ""
         return f"{clusters}, trained on {data}{own}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the labels and the numbers of clusters, in hexadecimal; not of where they come from."""
+        return fingerprint((self.labels, np.array(self.sizes, np.int64)))
 
     def counts(self) -> dict[int, tuple[int, int]]:
         """The smallest and the largest cluster of each head, in images, by its number of clusters."""

@@ -181,7 +181,9 @@ class _Going:
             file.write(f"{words.strip()}\n".encode())
         self.failed[cell.name] = reason(workdir) or "no reason given"
         key = pretraining_key(cell.recipe)
-        if broken and key is not None and workdir.finished("pretrain") is None:
+        # What was refused before its pretraining began, such as more clusters than images, is this cell's affair.
+        begun = workdir.stage("pretrain").is_dir() and workdir.finished("pretrain") is None
+        if broken and key is not None and begun:
             self.broken.setdefault(key, cell.name)
 
     def _write(self, *, pictures: bool) -> list[Outcome]:

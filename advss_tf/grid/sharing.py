@@ -20,18 +20,20 @@ from advss_tf import config
 from advss_tf.workdir import Workdir, replacing_folder, write_json
 
 SHARED_FROM = "shared_from"
-# What decides the weights that pretraining ends with. The label budget does not: it cuts nothing off `unlabelled`.
+# What decides the weights that pretraining ends with, and its history. The label budget does not, as no cut of the data
+# depends on it, unless a probe looks for neighbours among the labels that it leaves.
 _DECIDES = ("seed", "strategy", "precision", "jit_compile", "data", "encoder", "pretrain")
 _LABELS = ("labels_per_class", "label_fraction")
 
 
 def pretraining_key(recipe: config.Recipe) -> str | None:
-    """Text that is equal for recipes whose pretraining ends with the same weights; None where there is none."""
+    """Text that is equal for recipes whose pretraining ends with the same weights and history; None without one."""
     if recipe.pretrain is None:
         return None
     values = config.settled(recipe).model_dump(mode="json", include=set(_DECIDES))
     values["kept_branches"] = recipe.kept_branches  # more encoders are handed over where a later stage reads them
-    values["data"] = {name: value for name, value in values["data"].items() if name not in _LABELS}
+    if recipe.pretrain.probe is None:
+        values["data"] = {name: value for name, value in values["data"].items() if name not in _LABELS}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -71,8 +71,64 @@ def test_the_branches_that_later_stages_read_are_kept(changes, kept):
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"cluster": {"branch": "adversarial"}},
+        {"pretrain__task": {"kind": "rotation", "clean_weight": 0.0}, "refine": None, "cluster": {}},
+        {"pretrain__task": {"kind": "rotation", "clean_weight": 0.0}, "cluster": None, "encoder__branches": []},
+        {"pretrain__attack": None, "cluster": {"branch": "clean"}},
+        {"pretrain__attack": None, "pretrain__task": {"kind": "rotation", "clean_weight": 0.0}},
+        {"pretrain__attack": None, "cluster": {"encoder": "runs/a", "external": True}},
+        {"pretrain__task": {"kind": "acl"}, "cluster": {"branch": "adversarial"}},
+    ],
+)
+def test_branches_that_are_trained_may_be_clustered(changes):
+    assert _recipe(**changes)
+
+
+def test_what_a_refinement_does_not_say_of_its_optimizer_is_the_papers():
+    plain = _recipe().refine
+    full = {"attack": ATTACK, "optimizer": {"learning_rate": 0.05}}
+    recipe = _recipe(refine={"linear": {"optimizer": {"kind": "sgd", "learning_rate": 0.2}}, "full": full})
+    linear, full = recipe.refine.linear.optimizer, recipe.refine.full.optimizer
+    assert linear == plain.linear.optimizer.model_copy(update={"learning_rate": 0.2}) and linear.weight_decay == 2e-4
+    assert full == plain.full.optimizer.model_copy(update={"learning_rate": 0.05})
+    assert (full.weight_decay, full.schedule.milestones) == (2e-4, (10, 20))
+    assert make_recipe(VALUES, ["refine.full.optimizer.learning_rate=0.05"]).refine.full.optimizer == full
+    assert make_recipe(read_yaml(dump_recipe(recipe))) == recipe
+
+
+def test_an_optimizer_or_a_schedule_of_another_kind_is_the_recipes_own():
+    refine = _recipe(
+        refine={
+            "linear": {"optimizer": {"kind": "adamw", "learning_rate": 0.001}},
+            "full": {"attack": ATTACK, "optimizer": {"schedule": {"kind": "constant"}}, "epochs": 2},
+        }
+    ).refine
+    assert (refine.linear.optimizer.kind, refine.linear.optimizer.weight_decay) == ("adamw", 5e-4)
+    assert (refine.full.optimizer.schedule.kind, refine.full.optimizer.weight_decay) == ("constant", 2e-4)
+
+
+@pytest.mark.parametrize(
     ("changes", "fault"),
     [
+        ({"cluster": {"external": True}}, "cluster.external: is said of this run's own encoder"),
+        (
+            {"pretrain__attack": None, "cluster": {"branch": "adversarial"}},
+            "cluster.branch: is not trained by the pretraining. Expected: null or one of ['clean']",
+        ),
+        (
+            {"pretrain__task": {"kind": "rotation", "clean_weight": 0.0}},
+            "refine: clusters features of the branch 'clean', which the pretraining does not train",
+        ),
+        (
+            {
+                "pretrain__task": {"kind": "rotation", "clean_weight": 0.0},
+                "cluster": {"branch": "clean"},
+                "refine": None,
+            },
+            "cluster.branch: is not trained by the pretraining. Expected: null or one of ['adversarial']",
+        ),
         ({"cluster": {"sizes": [2, 2]}}, "cluster.sizes: lists a value twice"),
         ({"cluster": {"sizes": [1, 2]}}, "cluster.sizes[0]: must be"),
         ({"cluster": {"sizes": []}}, "cluster.sizes: must"),

@@ -113,6 +113,13 @@ def test_labels_that_leave_out_a_training_or_a_held_out_image_are_refused(tiny):
             _of(tiny, labels=labels).of(tiny)
 
 
+def test_a_digest_is_of_the_labels_and_not_of_where_they_come_from():
+    one, other = _labels().labels, _labels().labels.copy()
+    other[0, 0] = 1 - other[0, 0]
+    digests = [_labels(labels=one), _labels(labels=one, source={**SOURCE, "seed": 9}), _labels(labels=other)]
+    assert digests[0].digest == digests[1].digest != digests[2].digest and len(digests[0].digest) == 64
+
+
 def test_what_is_external_is_said_in_words():
     assert _labels().external is None
     encoder = {"name": "simclr", "data": {"name": "imagenet"}}

@@ -70,18 +70,22 @@ def record(name, *, clean=80, robust=50):
 
 
 class FakeCells:
-    """Runs cells without training: stages leave their files, some fail, one is killed."""
+    """Runs cells without training: stages leave their files, some fail, one is killed; some cells are refused."""
 
-    def __init__(self, *, failing=(), killed=None, ended=None):
+    def __init__(self, *, failing=(), killed=None, ended=None, refused=()):
         self.failing, self.killed, self.ended, self.stages = set(failing), killed, ended, []
+        self.refused = set(refused)
 
     def __call__(self, recipe, workdir):
         with module.replacing(workdir.recipe) as file:
             file.write(dump_recipe(recipe).encode())
+        if workdir.root.name in self.refused:
+            raise InvalidInput("There are more clusters than images.", expected="fewer", received="many")
         for stage in stages_of(recipe):
             if workdir.finished(stage) is not None:
                 continue
             self.stages.append((workdir.root.name, stage))
+            workdir.stage(stage).mkdir(parents=True, exist_ok=True)
             if self.killed == (workdir.root.name, stage):
                 raise Killed
             if self.ended == (workdir.root.name, stage):
@@ -213,6 +217,13 @@ def test_a_pretraining_that_failed_is_not_tried_again_by_those_that_share_it(go,
     assert [cell for cell, stage in fake.stages if stage == "pretrain"] == ["P3-F3-seed0", "P3-F3-seed1"]
     assert "has failed" in (tmp_path / "run" / "P3-F4-seed0" / "error.txt").read_text()
     assert go()[0] == 0
+
+
+def test_a_cell_that_is_refused_before_its_pretraining_begins_keeps_no_other_from_it(go, tmp_path):
+    failed, fake, said = go(refused=["P3-F3-seed0"])
+    assert failed == 1 and "P3-F3-seed0 failed: There are more clusters than images" in said
+    assert ("P3-F4-seed0", "pretrain") in fake.stages
+    assert rows(tmp_path)["P3-F4-seed0"]["status"] == "finished"
 
 
 def test_a_part_of_the_grid_is_run_in_the_same_folder_and_uses_what_is_there(small, go, tmp_path):

@@ -53,6 +53,12 @@ def test_what_decides_the_weights_parts_it(override):
     assert key(override) != key()
 
 
+@pytest.mark.parametrize("budget", ["data.labels_per_class=9", "data.labels_per_class=null"])
+def test_a_label_budget_parts_it_where_a_probe_reads_the_labels(budget):
+    probe = "pretrain.probe={k: 5}"
+    assert key(probe, budget) != key(probe) == key(probe, "finetune.epochs=9")
+
+
 def test_a_stage_that_reads_another_branch_parts_it_and_one_that_does_not_does_not():
     values = {**VALUES, "encoder": {**VALUES["encoder"], "branches": ["clean", "adversarial"]}}
     refine = {"full": {"attack": {"epsilon": 0.1}}}
