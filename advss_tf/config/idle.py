@@ -23,11 +23,11 @@ def settled(recipe: Recipe) -> Recipe:
     """The recipe with its idle fields at their defaults.
 
     Idle are `finetune.preset`, whose values are all in the recipe; `finetune.beta` unless `how` is trades;
-    `finetune.freeze_random`, which allows what `start` and `train` say; in the mode plain of `finetune.auxiliary`, where
-    the task is neither learned nor climbed, its `weight` and `copies`; in pretraining without an attack `clean_weight`,
-    as the clean loss is then the whole, and an ensemble's `diversity_weight`, as the diversity is of the attacked
-    losses. Of contrastive methods `invariance` where no invariance has a weight, `pseudo_weight` and `perturbation`
-    without pseudo-labels, `tau_plus` without hard negatives, and `cache`, as the gradient is the same.
+    `finetune.freeze_random`, which allows what `start` and `train` say; in the mode plain of `finetune.auxiliary`,
+    where the task is neither learned nor climbed, its `weight` and `copies`; in pretraining without an attack
+    `clean_weight`, as the clean loss is then the whole, and an ensemble's `diversity_weight`, as the diversity is of
+    the attacked losses. Of contrastive methods `invariance` where no invariance has a weight, `pseudo_weight` and
+    `perturbation` without pseudo-labels, `tau_plus` without hard negatives, and `cache`, as the gradient is the same.
 
     `pretrain.probe` is not: it changes no weight, but a run that took over another's pretraining would have numbers in
     its history that are not those of its own probe.
