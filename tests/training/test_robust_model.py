@@ -141,7 +141,7 @@ def test_two_replicas_end_with_the_weights_of_one(how, tiny_images, tiny_labels)
 def test_two_replicas_count_every_image_when_the_last_batch_is_smaller_than_they_are(
     count, size, tiny_encoder, tiny_images, tiny_labels
 ):
-    """The last batch leaves the second replica nothing; the attack starts at the images, so one replica finds as many."""
+    """The last batch leaves the second replica nothing; the attack starts at the images, so one finds what two do."""
     data = tf.data.Dataset.from_tensor_slices((tiny_images[:count], tiny_labels[:count])).batch(size)
     found = []
     for strategy in (tf.distribute.get_strategy(), get_strategy("mirrored")):
