@@ -11,7 +11,8 @@ the paper's axes, `pretraining`, `finetuning` or `task`, or else its name is the
 P1 to P3 and F1 to F4 are those of Chen et al. (CVPR 2020, arXiv 2003.12862), SLF, ALF and AFF those of the contrastive
 literature; they look at the recipe that the other axes have made, whatever the order of the file. SLF, ALF and AFF keep
 the base's epochs, optimizer and attack, as F1 to F4 do; on a base with a `finetune.preset` they take that preset, and
-so its values for whatever the base does not write.
+so its values for whatever the base does not write, while F1 to F4 take the values of the base's own. What trains under
+attack on a base with an `eval_attack` alone trains by that one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ..errors import nearest
 from .faults import show
 from .overrides import apply_overrides
 from .parts import Fault
-from .protocol import PRESETS
+from .protocol import PRESETS, filled
 from .schema import Recipe
 
 RESERVED = frozenset(
@@ -167,11 +168,15 @@ def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _without_pretraining(values: dict[str, Any]) -> list[Change]:
-    """P1: the classifier starts from fresh weights; with F1 and F2 most of them are frozen as they were drawn."""
-    frozen = _section(values, "finetune").get("train") != "full"
+    """P1: the classifier starts from fresh weights; with F1 and F2 most of them are frozen as they were drawn.
+
+    It has no batch-norm branches: what is pretrained is handed over with one, and is to differ in nothing but that.
+    """
+    frozen = filled(_section(values, "finetune")).get("train") != "full"
     own = values.get("cluster") is not None and _section(values, "cluster").get("encoder", "pretrained") == "pretrained"
     found: list[Change] = [("pretrain", None), ("finetune.start", "scratch")]
     found += [("cluster", None)] * own + [("refine", None)] * (values.get("refine") is not None)
+    found += [("encoder.branches", [])] * bool(_section(values, "encoder").get("branches"))
     return found + [("finetune.freeze_random", True)] * frozen
 
 
@@ -191,19 +196,36 @@ def _adversarial_pretraining(values: dict[str, Any]) -> list[Change]:
 
 
 def _finetuning(*, train: str, attacked: bool) -> Changes:
-    """F1 to F4: which part is trained, and whether on attacked images, then by the base's `how` and attack."""
+    """Which part is trained, and whether on attacked images, then by the base's `how` and attack."""
 
     def changes(values: dict[str, Any]) -> list[Change]:
         part = _section(values, "finetune")
         found: list[Change] = [("finetune.train", train)]
+        attack, measured = part.get("attack"), part.get("eval_attack")
         if attacked:
+            found += [("finetune.attack", measured)] * (attack is None and measured is not None)
             return found + [("finetune.how", "adversarial")] * (part.get("how") == "standard")
         # Without an attack in training, held-out images are attacked as they would be with it.
-        attack = part.get("attack")
-        found += [("finetune.eval_attack", attack)] * (attack is not None and part.get("eval_attack") is None)
+        found += [("finetune.eval_attack", attack)] * (attack is not None and measured is None)
         found += [("finetune.attack", None), ("finetune.how", "standard")]
         # What was never trained to be robust would be picked by the noise in its robust accuracy.
         return found + [("finetune.select", "accuracy")] * (part.get("select", "auto") == "auto")
+
+    return changes
+
+
+def _of_paper(*, train: str, attacked: bool) -> Changes:
+    """F1 to F4 on any base: a preset's values are written out before, as its name means another `train` and `how`."""
+    as_grid = _finetuning(train=train, attacked=attacked)
+
+    def changes(values: dict[str, Any]) -> list[Change]:
+        part = _section(values, "finetune")
+        if part.get("preset") is None:
+            return as_grid(values)
+        whole = {**filled(part), "preset": None}
+        if "select" not in part:
+            whole.pop("select", None)  # SLF's goes with SLF
+        return [("finetune", whole), *as_grid({**values, "finetune": whole})]
 
     return changes
 
@@ -223,10 +245,10 @@ def _preset(word: str) -> Changes:
 _WORDS: dict[str, dict[str, Changes]] = {
     "pretraining": {"P1": _without_pretraining, "P2": _standard_pretraining, "P3": _adversarial_pretraining},
     "finetuning": {
-        "F1": _finetuning(train="partial", attacked=False),
-        "F2": _finetuning(train="partial", attacked=True),
-        "F3": _finetuning(train="full", attacked=False),
-        "F4": _finetuning(train="full", attacked=True),
+        "F1": _of_paper(train="partial", attacked=False),
+        "F2": _of_paper(train="partial", attacked=True),
+        "F3": _of_paper(train="full", attacked=False),
+        "F4": _of_paper(train="full", attacked=True),
         **{word.upper(): _preset(word) for word in PRESETS},
     },
 }

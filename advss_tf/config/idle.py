@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from .contrastive_tasks import DualStream, Multiview
 from .parts import Part
 from .schema import Finetune, Pretrain, Recipe
 from .tasks import EnsembleTask, Task
@@ -21,10 +22,15 @@ _Section = TypeVar("_Section", bound=Part)
 def settled(recipe: Recipe) -> Recipe:
     """The recipe with its idle fields at their defaults.
 
-    Idle are `finetune.preset`, whose values are all in the recipe; `finetune.beta` unless `how` is trades; in the mode
-    plain of `finetune.auxiliary`, where the task is neither learned nor climbed, its `weight` and `copies`; in
-    pretraining without an attack `clean_weight`, as the clean loss is then the whole, and an ensemble's
-    `diversity_weight`, as the diversity is of the attacked losses.
+    Idle are `finetune.preset`, whose values are all in the recipe; `finetune.beta` unless `how` is trades;
+    `finetune.freeze_random`, which allows what `start` and `train` say; in the mode plain of `finetune.auxiliary`,
+    where the task is neither learned nor climbed, its `weight` and `copies`; in pretraining without an attack
+    `clean_weight`, as the clean loss is then the whole, and an ensemble's `diversity_weight`, as the diversity is of
+    the attacked losses. Of contrastive methods `invariance` where no invariance has a weight, `pseudo_weight` and
+    `perturbation` without pseudo-labels, `tau_plus` without hard negatives, and `cache`, as the gradient is the same.
+
+    `pretrain.probe` is not: it changes no weight, but a run that took over another's pretraining would have numbers in
+    its history that are not those of its own probe.
     """
     pretrain, finetune = recipe.pretrain, recipe.finetune
     changes = {
@@ -35,7 +41,19 @@ def settled(recipe: Recipe) -> Recipe:
 
 
 def _settled_pretrain(part: Pretrain) -> Pretrain:
-    return part if part.attack is not None else part.model_copy(update={"task": _clean_task(part.task)})
+    task = part.task if part.attack is not None else _clean_task(part.task)
+    return part.model_copy(update={"task": _settled_contrast(task)})
+
+
+def _settled_contrast(task: Task) -> Task:
+    asymmetry = getattr(task, "asymmetry", None)
+    if asymmetry is not None and asymmetry.beta is None:
+        task = task.model_copy(update={"asymmetry": _reset(asymmetry, "tau_plus")})
+    if isinstance(task, DualStream) and not task.sir_weight and not task.air_weight:
+        return _reset(task, "invariance")
+    if isinstance(task, Multiview):
+        return _reset(task, "cache", *(("pseudo_weight", "perturbation") if task.pseudo_labels is None else ()))
+    return task
 
 
 def _clean_task(task: Task) -> Task:
@@ -47,7 +65,7 @@ def _clean_task(task: Task) -> Task:
 
 
 def _settled_finetune(part: Finetune) -> Finetune:
-    part = _reset(part, "preset", *(("beta",) if part.how != "trades" else ()))
+    part = _reset(part, "preset", "freeze_random", *(("beta",) if part.how != "trades" else ()))
     if part.auxiliary is not None and part.auxiliary.mode == "plain":
         part = part.model_copy(update={"auxiliary": _reset(part.auxiliary, "weight", "copies")})
     return part

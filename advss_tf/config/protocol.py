@@ -63,7 +63,9 @@ def filled(written: Any) -> Any:
     """A section `finetune` with what its preset says where it says nothing itself; anything else as it came.
 
     Inside of sections the same holds, key by key, with two exceptions: an optimizer or a schedule of another kind is
-    the recipe's own, and an attack with an `epsilon` of its own does not get the preset's step.
+    the recipe's own, and an attack with an `epsilon` of its own does not get the preset's step. Where `eval_attack` is
+    written and `attack` is not, a preset that trains under attack trains in the ball that is measured: its `attack` is
+    the written one, over the preset's.
 
     >>> filled({"preset": "aff", "optimizer": {"learning_rate": 0.05}})["optimizer"]["momentum"]
     0.9
@@ -72,7 +74,11 @@ def filled(written: Any) -> Any:
         return written
     word = written["preset"]
     # A word that is not known is a fault by itself; with any preset's values it is the only one that is told.
-    return _over(written, PRESETS[word if isinstance(word, str) and word in PRESETS else "slf"])
+    preset = PRESETS[word if isinstance(word, str) and word in PRESETS else "slf"]
+    measured = written.get("eval_attack")
+    if isinstance(measured, Mapping) and preset["attack"] is not None and "attack" not in written:
+        written = {**written, "attack": measured}
+    return _over(written, preset)
 
 
 def refilled(name: str) -> BeforeValidator:

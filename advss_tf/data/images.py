@@ -216,8 +216,11 @@ class ImageData:
     def held_out(self, batch_size: int = 256, pseudo_labels: np.ndarray | None = None) -> tf.data.Dataset:
         """The held-out `(images, labels)` (images alone when unlabelled), once, in order, the remainder kept.
 
+        A remainder of a few images shares with the batch before, so that several replicas have an image each, and
+        what finds views among those of other images has others.
+
         Args:
-            batch_size: Images in a batch.
+            batch_size: The most images in a batch; at least twice as many as there are replicas.
             pseudo_labels: Integers `(num_records, heads)` that come in place of labels, as for `unlabelled`.
 
         Raises:

@@ -28,6 +28,9 @@ from advss_tf.randomness import seed_for
 # No function here needs AutoGraph, which would double the time that a dataset takes to build.
 _as_written = tf.autograph.experimental.do_not_convert
 
+# Two images for each of 32 replicas.
+_FEWEST = 64
+
 
 class Store(Protocol):
     """Where pixels are kept: in memory, in files, in records."""
@@ -160,7 +163,7 @@ def training_batches(
 def ordered_batches(
     part: Part, batch_size: int, *, labelled: bool = True, pseudo_labels: np.ndarray | None = None
 ) -> tf.data.Dataset:
-    """Every image of `part` once, in ascending order, the last batch as small as it comes; else as above."""
+    """Every image of `part` once, in ascending order, in the batches that `ordered_sizes` says; else as above."""
     read = _reader(part.store, labelled, pseudo_labels)
 
     @_as_written
@@ -168,10 +171,26 @@ def ordered_batches(
         images, labels = read(references)
         return _batch(as_float(images), labels)
 
-    dataset = part.store.epoch(part.numbers, None, 0).rebatch(batch_size)
+    sizes = ordered_sizes(len(part), batch_size)
+    dataset = part.store.epoch(part.numbers, None, 0).rebatch(sizes)
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    steps = steps_per_epoch(len(part), batch_size)
-    return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(sizes))).prefetch(tf.data.AUTOTUNE)
+
+
+def ordered_sizes(count: int, batch_size: int) -> list[int]:
+    """The sizes of the batches that `count` images are read in, none above `batch_size`.
+
+    All but the last are full; a last one of fewer than 64 images, or than half of `batch_size`, shares with the one
+    before. So several replicas have an image each, and what compares images has others to compare with.
+
+    >>> ordered_sizes(17, 8), ordered_sizes(513, 256), ordered_sizes(359, 256)
+    ([8, 5, 4], [256, 129, 128], [256, 103])
+    """
+    full, rest = divmod(count, batch_size)
+    if full and 0 < rest < min(_FEWEST, batch_size // 2):
+        both = batch_size + rest
+        return [batch_size] * (full - 1) + [both - both // 2, both // 2]
+    return [batch_size] * full + [rest] * (rest > 0)
 
 
 def _reader(

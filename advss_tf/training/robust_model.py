@@ -31,7 +31,7 @@ from advss_tf.training.inference import encode
 from advss_tf.training.micro_batches import checked_micro_batches, summed
 from advss_tf.training.puzzle import Batch, Puzzle, Terms
 from advss_tf.training.reporting import Reporting
-from advss_tf.training.strategy import global_size
+from advss_tf.training.strategy import global_size, never_empty
 
 
 class RobustModel(Reporting):
@@ -219,7 +219,7 @@ class RobustModel(Reporting):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The same on held-out images, without a change to any weight; every pass draws the same random numbers."""
-        batch, weights = self._batch(data)
+        batch, weights = never_empty(*self._batch(data))
         puzzle = self._posed(batch, seed_for(self.seed, 0, "evaluate/pose"))
         puzzle = self.share(puzzle, training=False)
         attacked = self._attack(self.eval_attack, self.probe, puzzle, seed_for(self.seed, 0, "evaluate/attack"))

@@ -119,6 +119,31 @@ def global_size(images: tf.Tensor) -> tf.Tensor:
     return replica.all_reduce(tf.distribute.ReduceOp.SUM, count) if replica.num_replicas_in_sync > 1 else count
 
 
+def never_empty(batch: Any, weights: tf.Tensor | None) -> tuple[Any, tf.Tensor | None]:
+    """This replica's part of a batch, with a row of zeros that weighs nothing where it has none; of one replica as is.
+
+    The last batch of a data set may have fewer rows than there are replicas. Networks and attacks want a row at least,
+    and all replicas take the same step, so that none waits for another. Means and counts are of the real rows.
+
+    Args:
+        batch: Tensors whose first axis is that of the rows, in any structure; None stays None.
+        weights: Float32 `(rows,)`, or None for ones.
+    """
+    first = tf.nest.flatten(batch)[0]
+    if tf.distribute.get_replica_context().num_replicas_in_sync == 1 or first.shape[0]:
+        return batch, weights
+    rows = tf.shape(first)[0]
+    lacking = tf.cast(rows == 0, tf.int32)
+
+    def padded(rows_of: tf.Tensor | None) -> tf.Tensor | None:
+        if rows_of is None:
+            return None
+        more = tf.zeros(tf.concat([[lacking], tf.shape(rows_of)[1:]], 0), rows_of.dtype)
+        return tf.ensure_shape(tf.concat([rows_of, more], 0), (None, *rows_of.shape[1:]))
+
+    return tf.nest.map_structure(padded, batch), padded(tf.ones((rows,)) if weights is None else weights)
+
+
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     """One strategy for the same devices in a process: two would number their reductions alike, and mix them up."""

@@ -65,6 +65,19 @@ def test_p1_takes_away_what_needs_pretraining():
     assert changes("pretraining", word="P1", values=other) == scratch
 
 
+def test_p1_has_no_branches_as_what_is_handed_over_has_none():
+    values = {"encoder": {"branches": ["clean", "adversarial"]}, "finetune": {"train": "full"}}
+    assert changes("pretraining", word="P1", values=values)["encoder.branches"] == []
+    for word in ("P2", "P3"):
+        assert "encoder.branches" not in changes("pretraining", word=word, values=values)
+
+
+@pytest.mark.parametrize(("preset", "frozen"), [("slf", True), ("alf", True), ("aff", False)])
+def test_p1_knows_what_a_preset_freezes(preset, frozen):
+    found = changes("pretraining", word="P1", values={"finetune": {"preset": preset}})
+    assert ("finetune.freeze_random" in found) == frozen
+
+
 def test_p2_is_p3_without_the_attack():
     values = {"pretrain": {"attack": ATTACK}}
     assert changes("pretraining", word="P3", values=values) == {"finetune.start": "pretrained"}
@@ -124,6 +137,36 @@ def test_on_a_base_with_a_preset_the_words_are_presets():
 def test_slf_on_a_preset_without_an_attack_of_its_own_is_measured_by_that_of_the_preset():
     found = changes("finetuning", word="SLF", values={"finetune": {"preset": "aff", "start": "encoder"}})
     assert "finetune.eval_attack" not in found and found["finetune.preset"] == "slf"
+
+
+@pytest.mark.parametrize("base", ["slf", "alf", "aff"])
+@pytest.mark.parametrize("written", [{}, {"eval_attack": ATTACK}, {"attack": None, "eval_attack": ATTACK}])
+def test_on_a_base_that_says_what_is_measured_words_train_under_that(base, written):
+    if base != "slf" and "attack" in written:
+        pytest.skip("an attack that is taken away is a fault of the base")
+    values = {"name": "x", "seed": 0, "data": {"kind": "digits"}, "encoder": {"kind": "resnet20"}}
+    values["finetune"] = {"preset": base, "start": "encoder", **written}
+    for word in ("SLF", "ALF", "AFF", "F1", "F2", "F3", "F4"):
+        part = make_recipe(values, list(changes("finetuning", word=word, values=values).items())).finetune
+        clean = word in ("SLF", "F1", "F3")
+        attack = part.eval_attack if clean else part.attack
+        assert (attack.epsilon, attack.num_steps) == ((0.1, 3) if "eval_attack" in written else (8 / 255, 10)), word
+        assert (part.attack is None, part.select) == (clean, "accuracy" if clean else "auto"), word
+
+
+@pytest.mark.parametrize("base", ["slf", "alf", "aff"])
+def test_f1_to_f4_stand_beside_slf_alf_and_aff_with_the_values_of_the_base_s_preset(base):
+    values = {"name": "x", "seed": 0, "data": {"kind": "digits"}, "encoder": {"kind": "resnet20"}}
+    values["finetune"] = {"preset": base, "start": "encoder", "optimizer": {"learning_rate": 0.3}}
+    of_base, found = make_recipe(values).finetune, {}
+    for word in ("F1", "F2", "F3", "F4"):
+        part = make_recipe(values, list(changes("finetuning", word=word, values=values).items())).finetune
+        assert (part.preset, part.epochs, part.batch_size) == (None, of_base.epochs, of_base.batch_size)
+        assert part.optimizer == of_base.optimizer
+        found[word] = (part.train, part.how)
+    attacked = "trades" if base == "aff" else "adversarial"
+    expected = [("partial", "standard"), ("partial", attacked), ("full", "standard"), ("full", attacked)]
+    assert found == dict(zip(("F1", "F2", "F3", "F4"), expected, strict=True))
 
 
 @pytest.mark.parametrize(

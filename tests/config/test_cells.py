@@ -57,6 +57,22 @@ def test_the_whole_grid_of_the_paper_is_what_its_words_say():
     assert not found["P1-F4"].finetune.freeze_random
 
 
+def test_p1_and_p3_of_a_method_with_branches_are_finetuned_alike_by_every_word():
+    acl = {"task": {"kind": "acl"}, "attack": {"epsilon": 0.1}, "epochs": 1, "optimizer": SGD}
+    finetune = {"preset": "slf", "start": "pretrained", "eval_attack": {"epsilon": 0.1}}
+    base = BASE | {"encoder": BASE["encoder"] | {"branches": ["clean", "adversarial"]}, "pretrain": acl}
+    words = ["SLF", "ALF", "AFF", "F1", "F2", "F3", "F4"]
+    axes = {"pretraining": ["P1", "P3"], "finetuning": words}
+    found = {cell.name: cell.recipe for cell in cells(axes, base=base | {"finetune": finetune})}
+    assert len(found) == 14
+    for word in words:
+        fresh, pretrained = found[f"P1-{word}"], found[f"P3-{word}"]
+        assert fresh.encoder.branches == () and pretrained.encoder.branches == ("clean", "adversarial")
+        assert fresh.finetune.freeze_random == (fresh.finetune.train != "full")
+        same = {"start": "pretrained", "freeze_random": False}
+        assert fresh.finetune.model_copy(update=same) == pretrained.finetune
+
+
 def test_a_new_kind_of_task_keeps_what_it_knows_of_the_base():
     base = {**BASE, "pretrain": {**BASE["pretrain"], "task": {"kind": "rotation", "clean_weight": 0.25}}}
     (cell,) = cells({"task": ["jigsaw"]}, base=base)

@@ -58,6 +58,46 @@ def test_a_task_beside_the_classes_weighs_nothing_in_the_mode_plain(change):
     assert not same(change, beside=["finetune.auxiliary.mode=sum"])
 
 
+CONTRASTIVE = "pretrain.task={kind: %s}"
+
+
+@pytest.mark.parametrize("kind", ["advcl", "a_infonce"])
+@pytest.mark.parametrize("change", ["pretrain.task.pseudo_weight=2", "pretrain.task.perturbation=shared"])
+def test_what_is_said_of_pseudo_labels_is_idle_without_them(kind, change):
+    assert same(change, beside=[CONTRASTIVE % kind])
+    assert not same(change, beside=[CONTRASTIVE % kind, "pretrain.task.pseudo_labels=clusters.npz"])
+
+
+@pytest.mark.parametrize("kind", ["rocl", "advcl", "a_infonce"])
+def test_how_often_negatives_are_positives_is_idle_unless_they_are_weighed(kind):
+    beside = [CONTRASTIVE % kind, "pretrain.task.asymmetry.clean_share=0.2"]
+    assert same("pretrain.task.asymmetry.tau_plus=0.3", beside=[*beside, "pretrain.task.asymmetry.beta=null"])
+    assert not same("pretrain.task.asymmetry.tau_plus=0.3", beside=beside)
+
+
+@pytest.mark.parametrize("kind", ["acl", "acl_air", "dynacl"])
+def test_the_form_of_invariances_is_idle_where_none_has_a_weight(kind):
+    none = ["pretrain.epochs=99", CONTRASTIVE % kind, "pretrain.task.sir_weight=0", "pretrain.task.air_weight=0"]
+    assert same("pretrain.task.invariance=code", beside=none)
+    for name in ("sir_weight", "air_weight"):
+        assert not same("pretrain.task.invariance=code", beside=[*none, f"pretrain.task.{name}=0.5"])
+
+
+def test_a_cache_changes_no_gradient():
+    assert same("pretrain.task.cache=false", beside=[CONTRASTIVE % "advcl"])
+
+
+def test_that_random_weights_may_be_frozen_changes_nothing_where_they_are_not():
+    assert same("finetune.freeze_random=true")
+    scratch = ["finetune.auxiliary=null", "finetune.start=scratch", "finetune.freeze_random=true"]
+    assert not same("finetune.train=partial", beside=scratch)
+
+
+def test_another_probe_is_another_history():
+    assert not same("pretrain.probe={k: 5}")
+    assert not same("pretrain.probe.k=6", beside=["pretrain.probe={k: 5}"])
+
+
 @pytest.mark.parametrize("change", ["seed=8", "finetune.epochs=2", "pretrain.epochs=2", "encoder.width=8"])
 def test_what_is_not_idle_tells_recipes_apart(change):
     assert not same(change)

@@ -72,6 +72,19 @@ def test_another_schedule_is_the_recipe_s_own_and_so_is_the_step_of_another_ball
     assert (part.eval_attack.epsilon, part.eval_attack.num_steps, part.eval_attack.step_size) == (0.1, 10, None)
 
 
+@pytest.mark.parametrize("preset", ["alf", "aff"])
+def test_what_is_measured_alone_is_trained_too(preset):
+    part = finetune(f"finetune.preset={preset}", "finetune.eval_attack={epsilon: 0.1, num_steps: 5}")
+    assert part.attack == part.eval_attack and (part.attack.epsilon, part.attack.num_steps) == (0.1, 5)
+    part = finetune(f"finetune.preset={preset}", "finetune.attack.num_steps=3", "finetune.eval_attack={epsilon: 0.1}")
+    assert (part.attack.epsilon, part.attack.num_steps, part.eval_attack.epsilon) == (8 / 255, 3, 0.1)
+    assert finetune(f"finetune.preset={preset}", "finetune.eval_attack=null").attack.epsilon == 8 / 255
+
+
+def test_slf_trains_under_no_attack_whatever_is_measured():
+    assert finetune("finetune.eval_attack={epsilon: 0.1}").attack is None
+
+
 def test_null_is_written_too():
     assert finetune("finetune.eval_attack=null").eval_attack is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,22 @@ def test_the_head_of_a_recipe_says_what_to_expect(path):
         assert line in head
     flag = "grid" if path in GRIDS else "config"
     assert f"advss-train --{flag}=configs/{path.name} --workdir=runs/{path.stem}" in head
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_grid_that_a_recipe_names_for_more_of_its_method_has_the_method(path):
+    def method(recipe):
+        return recipe.pretrain and (recipe.pretrain.task.kind, recipe.refine is None)
+
+    for name in re.findall(r"ALF and AFF.* in configs/(grid_\w+\.yaml)", path.read_text()):
+        assert method(load_recipe(path)) in {method(cell.recipe) for cell in load_grid(path.with_name(name)).cells}
+
+
+def test_the_recipe_of_acl_is_trained_in_the_ball_that_it_is_measured_in_by_every_preset():
+    path = GRIDS[0].with_name("digits_acl.yaml")
+    for preset in ("alf", "aff"):
+        part = load_recipe(path, [f"finetune.preset={preset}"]).finetune
+        assert part.attack == part.eval_attack and part.attack.epsilon == 0.1
 
 
 def test_the_grid_of_digits_has_the_paper_s_names_at_three_seeds_and_p1_once():

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.data.memory import ArrayStore, all_of
-from advss_tf.data.pipeline import Part, TrainingPlan, ordered_batches, steps_per_epoch, training_batches
+from advss_tf.data.pipeline import Part, TrainingPlan, ordered_batches, ordered_sizes, steps_per_epoch, training_batches
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import seed_for
 
@@ -176,6 +176,22 @@ def test_ordered_batches_are_ascending_finite_and_keep_the_remainder(numbered):
     assert dataset.cardinality() == 3
     assert _labels(dataset) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert _labels(dataset) == _labels(dataset)
+
+
+def test_a_last_batch_of_a_few_images_shares_with_the_one_before(numbered):
+    dataset = ordered_batches(numbered(17), 8)
+    assert dataset.cardinality() == 3
+    assert _labels(dataset) == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12], [13, 14, 15, 16]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8, 64, 256])
+def test_batches_in_order_hold_every_image_and_the_last_is_not_small(batch_size):
+    for count in range(1, 3 * batch_size + 2):
+        sizes = ordered_sizes(count, batch_size)
+        assert sum(sizes) == count and max(sizes) <= batch_size and len(sizes) == -(-count // batch_size)
+        assert len(sizes) == 1 or min(sizes) >= min(64, batch_size // 2)
+        assert sizes == sorted(sizes, reverse=True)
+    assert ordered_sizes(359, 256) == [256, 103]  # what is large enough stays
 
 
 def test_steps_per_epoch_rounds_up():

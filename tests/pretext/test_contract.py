@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.data import load_data
 from advss_tf.encoders import BranchedBatchNormalization, branches, load_encoder, norm_branch
 from advss_tf.pretext import CONTRASTIVE, MEMBERS, TASKS
 from advss_tf.serving import export_encoder
@@ -75,6 +76,21 @@ def test_two_replicas_end_with_the_weights_of_one(kind, form, tiny_images, two_s
         assert ours.keys() == theirs.keys()
         for name in ours.keys() - set(local):
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["rotation", "simclr", "acl"])
+def test_two_replicas_validate_every_held_out_image_whatever_the_last_batch_is(kind, two_stages):
+    """Seventeen images in batches of eight: from the data set eight, five and four, and of any other one remains."""
+    images = np.random.default_rng(2).random((100, 8, 8, 3), np.float32)
+    data = load_data((images, np.arange(100) % 2), held_out=17)
+    with get_strategy("mirrored").scope():
+        model = task(kind, two_stages(keras.layers.BatchNormalization))
+    for validation in (data.held_out(8), data.held_out().unbatch().batch(8)):
+        logs = model.fit(data.unlabelled(8, num_steps=1), validation_data=validation, verbose=0).history
+        counts = {tracker.name: tf.convert_to_tensor(tracker.count.value).numpy() for tracker in model.metrics}
+        assert counts["loss"] == data.num_held_out == 17
+        measured = [name for name in logs if name.startswith("val_")]
+        assert "val_loss" in measured and all(np.isfinite(logs[name]).all() for name in measured)
 
 
 @EACH_FORM

@@ -84,6 +84,10 @@ def test_retrieval_counts_both_directions():
     np.testing.assert_array_equal(found, [1, 1, 0])
 
 
+def test_retrieval_of_no_images_is_empty():
+    assert retrieval(tf.zeros((2, 0, 4))).shape == (0,)
+
+
 def test_retrieval_never_finds_itself():
     same = tf.ones((2, 4, 3)) * tf.reshape(tf.range(1.0, 5.0), (1, 4, 1))
     assert retrieval(same).numpy().max() <= 1

@@ -137,6 +137,25 @@ def test_two_replicas_end_with_the_weights_of_one(how, tiny_images, tiny_labels)
         np.testing.assert_allclose(one[2][name], two[2][name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize(("count", "size"), [(5, 4), (1, 4), (7, 3)])
+def test_two_replicas_count_every_image_when_the_last_batch_is_smaller_than_they_are(
+    count, size, tiny_encoder, tiny_images, tiny_labels
+):
+    """The last batch leaves the second replica nothing; the attack starts at the images, so one finds what two do."""
+    data = tf.data.Dataset.from_tensor_slices((tiny_images[:count], tiny_labels[:count])).batch(size)
+    found = []
+    for strategy in (tf.distribute.get_strategy(), get_strategy("mirrored")):
+        with strategy.scope():
+            encoder = keras.models.clone_model(tiny_encoder)
+            encoder.set_weights(tiny_encoder.get_weights())
+            model = classifier(encoder, attack=PLAIN)
+        found.append(model.evaluate(data, verbose=0, return_dict=True))
+        counts = {tracker.name: tf.convert_to_tensor(tracker.count.value).numpy() for tracker in model.metrics}
+        assert {counts[name] for name in found[-1]} == {count}
+    for name in found[0].keys() | found[1].keys():
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 def test_two_replicas_with_synchronised_batch_norm_are_one(tiny_images, tiny_labels):
     def trained(strategy):
         with strategy.scope():

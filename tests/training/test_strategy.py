@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.training.strategy import distributed, get_strategy, in_cluster, is_chief, local_strategy
+from advss_tf.training.strategy import distributed, get_strategy, in_cluster, is_chief, local_strategy, never_empty
 
 
 def batches(worker, num_workers):
@@ -66,3 +66,33 @@ def test_one_replica_gets_the_batches_as_they_are():
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(InvalidInput, match=r"cannot be shared evenly.*a multiple of 2.*batch_size=7"):
         distributed(get_strategy("mirrored"), batches, 7)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_replica_without_rows_gets_one_that_weighs_nothing(weighted):
+    strategy = get_strategy("mirrored")
+    images = tf.reshape(tf.range(5.0), (5, 1))
+
+    @tf.function
+    def shared(counts):
+        def of_replica(count):
+            mine = images[:count]  # of a size that is not known when this is traced
+            return never_empty((mine, None), 2 * mine[:, 0] if weighted else None)
+
+        return strategy.run(of_replica, (counts,))
+
+    counts = strategy.experimental_distribute_values_from_function(
+        lambda replica: tf.constant([5, 0][replica.replica_id_in_sync_group])
+    )
+    (rows, labels), weights = shared(counts)
+    parts = [strategy.experimental_local_results(values) for values in (rows, weights)]
+    np.testing.assert_array_equal(parts[0][0], images)
+    np.testing.assert_array_equal(parts[0][1], [[0.0]])
+    np.testing.assert_array_equal(parts[1][0], 2 * images[:, 0] if weighted else np.ones(5))
+    np.testing.assert_array_equal(parts[1][1], [0.0])
+    assert labels is None or set(strategy.experimental_local_results(labels)) == {None}
+
+
+def test_on_one_replica_a_batch_stays_as_it_is():
+    batch = (tf.zeros((3, 1)), None)
+    assert never_empty(batch, None) == (batch, None)
