@@ -34,13 +34,24 @@ OPTIONS = {
 }
 WITH_NEGATIVES = sorted(set(CONTRASTIVE) - {"deacl"})
 KINDS = sorted(TASKS)
-EACH_KIND = pytest.mark.parametrize(("kind", "form"), [(kind, {}) for kind in KINDS], ids=KINDS)
+# Methods that are others with other options are put through it where there is time: `bin/test --slow`.
+DERIVED = ("a_infonce", "acl_air")
+
+
+def _each(forms):
+    """A test for each `(kind, form)` by its name, derived methods among the slow ones."""
+    marks = dict.fromkeys(DERIVED, pytest.mark.slow)
+    cases = [pytest.param(*form, id=name, marks=marks.get(form[0], ())) for name, form in forms.items()]
+    return pytest.mark.parametrize(("kind", "form"), cases)
+
+
+EACH_KIND = _each({kind: (kind, {}) for kind in KINDS})
 # Where the draw or the loss of the reference code could go another way, its form is tested as well.
 FORMS = {**{kind: (kind, {}) for kind in KINDS}, "selfie faithful": ("selfie", {"faithful": True})}
-EACH_FORM = pytest.mark.parametrize(("kind", "form"), FORMS.values(), ids=FORMS)
+EACH_FORM = _each(FORMS)
 # An ensemble poses its members' puzzles, and draws and renders none of its own.
 OF_ONE = {name: form for name, form in FORMS.items() if form[0] in MEMBERS}
-EACH_FORM_OF_ONE = pytest.mark.parametrize(("kind", "form"), OF_ONE.values(), ids=OF_ONE)
+EACH_FORM_OF_ONE = _each(OF_ONE)
 
 
 def task(kind, encoder, *, optimizer=None, **options):
