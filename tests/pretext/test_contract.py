@@ -216,7 +216,8 @@ def test_posing_is_drawing_and_rendering_and_the_gradient_flows_through(kind, fo
 
 
 @pytest.mark.parametrize(
-    "kind", ["rotation", "jigsaw", "deacl", "dynacl", pytest.param("advcl", marks=pytest.mark.slow)]
+    "kind",
+    ["rotation", "jigsaw", "deacl", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("advcl", "dynacl"))],
 )
 def test_a_step_can_be_compiled_by_xla(kind, tiny_images, two_stages):
     """As Keras does by default where there is one GPU."""
