@@ -34,13 +34,13 @@ OPTIONS = {
 }
 WITH_NEGATIVES = sorted(set(CONTRASTIVE) - {"deacl"})
 KINDS = sorted(TASKS)
-# Methods that are others with other options are put through it where there is time: `bin/test --slow`.
-DERIVED = ("a_infonce", "acl_air")
+# Methods with nothing of their own that these tests look at are put through them by `bin/test --slow`.
+LATER = ("a_infonce", "acl_air", "rocl", "simclr")
 
 
 def _each(forms):
-    """A test for each `(kind, form)` by its name, derived methods among the slow ones."""
-    marks = dict.fromkeys(DERIVED, pytest.mark.slow)
+    """A test for each `(kind, form)` by its name, some methods among the slow ones."""
+    marks = dict.fromkeys(LATER, pytest.mark.slow)
     cases = [pytest.param(*form, id=name, marks=marks.get(form[0], ())) for name, form in forms.items()]
     return pytest.mark.parametrize(("kind", "form"), cases)
 
