@@ -34,14 +34,14 @@ OPTIONS = {
 }
 WITH_NEGATIVES = sorted(set(CONTRASTIVE) - {"deacl"})
 KINDS = sorted(TASKS)
-# Methods with nothing of their own that these tests look at are put through them by `bin/test --slow`.
-LATER = ("a_infonce", "acl_air", "rocl", "simclr")
+# Forms of which these tests see little that no other one has are put through them by `bin/test --slow`.
+LATER = ("a_infonce", "acl_air", "dynacl", "rocl", "simclr", "selfie faithful")
 
 
 def _each(forms):
     """A test for each `(kind, form)` by its name, some methods among the slow ones."""
     marks = dict.fromkeys(LATER, pytest.mark.slow)
-    cases = [pytest.param(*form, id=name, marks=marks.get(form[0], ())) for name, form in forms.items()]
+    cases = [pytest.param(*form, id=name, marks=marks.get(name, ())) for name, form in forms.items()]
     return pytest.mark.parametrize(("kind", "form"), cases)
 
 
