@@ -9,6 +9,7 @@ Synopsis:
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -46,13 +47,20 @@ def attack_of(part: config.Attack | None) -> ProjectedGradientDescent | None:
     return ProjectedGradientDescent(get_threat(options.pop("norm"), options.pop("epsilon")), **options)
 
 
+def pretraining_data(recipe: config.Recipe, data: ImageData) -> ImageData:
+    """The images as pretraining augments them: mirrored and shifted as `pretrain` says, else as `data` says."""
+    part = section(recipe, "pretrain")
+    said = {name: getattr(part, name) for name in config.AUGMENTATION if getattr(part, name) is not None}
+    return dataclasses.replace(data, **said)
+
+
 def pretext_of(recipe: config.Recipe, encoder: keras.Model, data: ImageData) -> RobustModel:
     """The pretext model of a recipe's `pretrain` section, on an encoder, for these images.
 
     Raises:
         InvalidInput: if the teacher or the pseudo-labels that the recipe names are missing or of other images.
     """
-    part = section(recipe, "pretrain")
+    part, data = section(recipe, "pretrain"), pretraining_data(recipe, data)
     options = part.task.model_dump()
     kind = options.pop("kind")
     if kind in CONTRASTIVE:
@@ -87,7 +95,7 @@ def batches_of(recipe: config.Recipe, model: RobustModel, data: ImageData) -> Ca
     options: dict[str, Any] = {} if pseudo is None else {"pseudo_labels": pseudo.of(data)}
     if hasattr(model, "views"):
         options |= {"views": model.views, "strength": model.strength}
-    return functools.partial(data.unlabelled, **options)
+    return functools.partial(pretraining_data(recipe, data).unlabelled, **options)
 
 
 def external_of_pretraining(recipe: config.Recipe, data: ImageData) -> str | None:

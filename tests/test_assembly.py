@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from advss_tf import assembly
 from advss_tf.attacks import L2
-from advss_tf.config import load_recipe
+from advss_tf.config import load_grid, load_recipe
+from advss_tf.data import load_data
 from advss_tf.errors import InvalidInput
+from advss_tf.stages import _monitor
 from advss_tf.training import LARS, SGD, AdamW
 
 DIGITS = Path(__file__).parents[1] / "configs" / "digits.yaml"
@@ -76,6 +80,52 @@ def test_a_task_beside_the_classes_has_every_field_of_its_section():
     assert (task.task, task.grid, task.num_permutations, task.seed) == ("jigsaw", 2, 5, recipe.seed)
     assert task.encoder is model.encoder is encoder and task.attack is None
     assert model.attack.threat.epsilon == 0.1 and model.eval_attack is model.attack
+
+
+@pytest.mark.parametrize("task", ["rotation", "jigsaw", "selfie"])
+@pytest.mark.parametrize(("start", "monitor"), [("P2", "val_accuracy"), ("P3", "val_robust_accuracy")])
+def test_the_grid_of_chen_2020_picks_a_clean_pretraining_by_clean_accuracy(task, start, monitor):
+    grid = load_grid(DIGITS.with_name("grid_chen2020.yaml"), ["encoder={kind: resnet20, width: 8}"])
+    for cell in grid.only([f"task={task}", f"pretraining={start}", "finetuning=F1,F4"]):
+        assert (cell.recipe.pretrain.attack is None) == (start == "P2")
+    encoder = assembly.encoder_of(cell.recipe, (16, 16, 3))
+    model = assembly.pretext_of(cell.recipe, encoder, load_data(np.zeros((20, 16, 16, 3), np.uint8)))
+    assert _monitor(model) == monitor
+
+
+@pytest.mark.parametrize("views", [None, ("weak",)])
+def test_the_augmentation_of_pretraining_is_that_of_pretraining_alone(views):
+    # One white column at the left: where it lies tells whether an image was mirrored or shifted.
+    images = np.zeros((64, 8, 8, 3), np.uint8)
+    images[:, :, 0] = 255
+    data = load_data((images, np.arange(64) % 2), flip=False, crop_padding=0)
+    recipe = load_recipe(DIGITS, ["encoder.width=2"])
+
+    def places(batches):
+        seen = next(iter(batches)).numpy().reshape(-1, 8, 8, 3)
+        return {tuple(np.flatnonzero(image.max(axis=(0, 2)))) for image in seen}
+
+    def pretraining(*changes):
+        changed = load_recipe(DIGITS, ["encoder.width=2", *changes])
+        model = SimpleNamespace() if views is None else SimpleNamespace(views=views, strength=None)
+        return places(assembly.batches_of(changed, model, data)(64, num_steps=1))
+
+    assert pretraining() == {(0,)}
+    assert pretraining("pretrain.flip=true") == {(0,), (7,)}
+    assert pretraining("pretrain.crop_padding=1") == {(), (0,), (1,)}
+    train = next(iter(data.train(32, num_steps=1)))[0].numpy()
+    assert {tuple(np.flatnonzero(image.max(axis=(0, 2)))) for image in train} == {(0,)}
+    assert assembly.pretraining_data(recipe, data).fingerprint == data.fingerprint
+
+
+def test_views_made_in_the_step_are_augmented_as_pretraining_says():
+    path = DIGITS.with_name("digits_acl.yaml")
+    changes = ["pretrain.task={kind: acl, views: [weak, weak], projection: [4, 2]}", "encoder.width=2"]
+    for more, expected in ([], (1, False)), (["pretrain.flip=true", "pretrain.crop_padding=3"], (3, True)):
+        recipe = load_recipe(path, [*changes, "encoder.branches=[clean, adversarial]", *more])
+        data = load_data("digits")
+        model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, data.image_shape), data)
+        assert (model.crop_padding, model.flip) == expected
 
 
 def test_a_section_that_is_null_is_refused():

@@ -78,6 +78,7 @@ TESTED_ELSEWHERE = {
     "advss_tf/attacks/threat.py": "tests/attacks/test_pgd.py",
     "advss_tf/config/contrastive_rules.py": "tests/config/test_contrastive.py",
     "advss_tf/config/contrastive_tasks.py": "tests/config/test_contrastive.py",
+    "advss_tf/config/evaluation.py": "tests/config/test_schema.py",
     "advss_tf/config/faults.py": "tests/config/test_loading.py",
     "advss_tf/config/kinds.py": "tests/config/test_schema.py",
     "advss_tf/config/parts.py": "tests/config/test_schema.py",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from .cells import GridCell
+from .evaluation import Corruptions
 from .faults import GridError, RecipeError
 from .grid import Grid, dump_grid, grid_difference, load_grid
-from .idle import settled
+from .idle import AUGMENTATION, settled
 from .loading import difference, dump_recipe, json_schema, load_recipe, make_recipe, recipe_fingerprint
-from .schema import Attack, Cluster, Corruptions, Finetune, Pretrain, Recipe, Refine, Stage
+from .schema import Attack, Cluster, Finetune, Pretrain, Recipe, Refine, Stage
 from .yaml_text import read_yaml
 
 __all__ = [
+    "AUGMENTATION",
     "Attack",
     "Cluster",
     "Corruptions",

@@ -181,13 +181,14 @@ def _without_pretraining(values: dict[str, Any]) -> list[Change]:
 
 
 def _standard_pretraining(values: dict[str, Any]) -> list[Change]:
-    """P2: the puzzle on clean images.
+    """P2: the puzzle on clean images, without any attack.
 
-    The base's `pretrain.eval_attack` stays: with one, the epoch whose encoder is handed over is picked by robust
-    accuracy on held-out images, although no image was attacked in training. Without one it is picked by accuracy, as
-    F1 and F3 are. A grid that means the latter says `pretrain.eval_attack: null` in its `set`.
+    The base's `pretrain.eval_attack` goes as well: with one, the epoch whose encoder is handed over would be picked by
+    robust accuracy, which a network that was never attacked loses as it learns, so that an encoder that has learned
+    next to nothing might win. Without one the epoch is picked by accuracy, as those of F1 and F3 are.
     """
-    return [("pretrain.attack", None), ("finetune.start", "pretrained")]
+    measured = _section(values, "pretrain").get("eval_attack") is not None
+    return [("pretrain.attack", None), ("finetune.start", "pretrained")] + [("pretrain.eval_attack", None)] * measured
 
 
 def _adversarial_pretraining(values: dict[str, Any]) -> list[Change]:

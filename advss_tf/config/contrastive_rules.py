@@ -39,9 +39,9 @@ def one_side_is_held_once(task: contrastive_tasks.RoclTask) -> Iterator[Fault]:
 
 def annealing_changes_something(task: contrastive_tasks.DualStream | contrastive_tasks.Multiview) -> Iterator[Fault]:
     """Without annealed views and without growth there is nothing that a schedule could change."""
-    views = (*getattr(task, "views", ()), *getattr(task, "clean_views", ()), getattr(task, "attacked_view", ""))
+    views = _views_of(task)
     if task.annealing is not None and not task.annealing.growth and "annealed" not in views:
-        received = f"growth=0, views={sorted(set(views) - {''})}"
+        received = f"growth=0, views={views}"
         yield Fault("annealing", "changes nothing", "annealed views, growth above 0, or annealing: null", received)
 
 
@@ -78,6 +78,19 @@ def annealing_ends_in_time(pretrain: schema.Pretrain) -> Iterator[Fault]:
         yield Fault("task.annealing.period", "is as long as the training", expected, f"period={annealing.period}")
 
 
+def augmentation_reaches_a_view(pretrain: schema.Pretrain) -> Iterator[Fault]:
+    """Only weak views are shifted, and original ones are not mirrored either."""
+    if not _is_contrastive(pretrain.task):
+        return
+    views = _views_of(pretrain.task)
+    if pretrain.crop_padding is not None and not {"weak", "high_frequency"} & set(views):
+        received = f"crop_padding={pretrain.crop_padding}, views={views}"
+        yield Fault("crop_padding", "is of weak views, and there are none", "null, or a weak view", received)
+    if pretrain.flip is not None and views == ["original"]:
+        received = f"flip={str(pretrain.flip).lower()}, views={views}"
+        yield Fault("flip", "mirrors views, and original ones stay as they are", "null, or another view", received)
+
+
 def branches_are_streams(recipe: schema.Recipe) -> Iterator[Fault]:
     """An encoder with branches has one for each stream that the method forwards, and no other."""
     part, branches = recipe.pretrain, recipe.encoder.branches
@@ -98,6 +111,13 @@ def streams_of(task: Any) -> tuple[str, ...]:
         return ("clean",)
     apart = getattr(task, "pseudo_labels", None) is not None and task.perturbation == "separate"
     return ("clean", "adversarial", "pseudo") if apart else ("clean", "adversarial")
+
+
+def _views_of(task: Any) -> list[str]:
+    """The kinds of views that a contrastive method looks at, each once, in alphabetical order."""
+    several = (*getattr(task, "views", ()), *getattr(task, "clean_views", ()))
+    single = (getattr(task, name) for name in ("attacked_view", "view") if hasattr(task, name))
+    return sorted({*several, *single})
 
 
 def _is_contrastive(task: Any) -> bool:

@@ -12,9 +12,13 @@ from __future__ import annotations
 from typing import TypeVar
 
 from .contrastive_tasks import DualStream, Multiview
+from .kinds import Data
 from .parts import Part
 from .schema import Finetune, Pretrain, Recipe
 from .tasks import EnsembleTask, Task
+
+AUGMENTATION = ("flip", "crop_padding")
+"""What `pretrain` may say for itself, else as `data` says."""
 
 _Section = TypeVar("_Section", bound=Part)
 
@@ -26,22 +30,24 @@ def settled(recipe: Recipe) -> Recipe:
     `finetune.freeze_random`, which allows what `start` and `train` say; in the mode plain of `finetune.auxiliary`,
     where the task is neither learned nor climbed, its `weight` and `copies`; in pretraining without an attack
     `clean_weight`, as the clean loss is then the whole, and an ensemble's `diversity_weight`, as the diversity is of
-    the attacked losses. Of contrastive methods `invariance` where no invariance has a weight, `pseudo_weight` and
-    `perturbation` without pseudo-labels, `tau_plus` without hard negatives, and `cache`, as the gradient is the same.
+    the attacked losses; `pretrain.flip` and `pretrain.crop_padding` where `data` says the same. Of contrastive methods
+    `invariance` where no invariance has a weight, `pseudo_weight` and `perturbation` without pseudo-labels, `tau_plus`
+    without hard negatives, and `cache`, as the gradient is the same.
 
     `pretrain.probe` is not: it changes no weight, but a run that took over another's pretraining would have numbers in
     its history that are not those of its own probe.
     """
     pretrain, finetune = recipe.pretrain, recipe.finetune
     changes = {
-        "pretrain": _settled_pretrain(pretrain) if pretrain is not None else None,
+        "pretrain": _settled_pretrain(pretrain, recipe.data) if pretrain is not None else None,
         "finetune": _settled_finetune(finetune) if finetune is not None else None,
     }
     return recipe.model_copy(update=changes)
 
 
-def _settled_pretrain(part: Pretrain) -> Pretrain:
+def _settled_pretrain(part: Pretrain, data: Data) -> Pretrain:
     task = part.task if part.attack is not None else _clean_task(part.task)
+    part = _reset(part, *(name for name in AUGMENTATION if getattr(part, name) == getattr(data, name)))
     return part.model_copy(update={"task": _settled_contrast(task)})
 
 

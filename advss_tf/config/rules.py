@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from .parts import Fault, write_pixels
 
 if TYPE_CHECKING:
-    from . import kinds, schema
+    from . import evaluation, kinds, schema
 
 DIGITS_IMAGES = 1797
 """Images that scikit-learn's digits hold."""
@@ -91,14 +91,14 @@ def nesterov_has_momentum(optimizer: kinds.Sgd | kinds.Lars) -> Iterator[Fault]:
         yield Fault("nesterov", "needs momentum", "momentum > 0, or nesterov: false", "nesterov=true, momentum=0")
 
 
-def balls(section: schema.Attack | schema.Evaluate) -> dict[str, float]:
+def balls(section: schema.Attack | evaluation.Evaluate) -> dict[str, float]:
     """The radii of a section by the name of their field: an attack has one ball, an evaluation several."""
     one = getattr(section, "epsilon", None)
     several = {f"epsilons[{index}]": epsilon for index, epsilon in enumerate(getattr(section, "epsilons", ()))}
     return several if one is None else {"epsilon": one}
 
 
-def ball_fits_pixels(section: schema.Attack | schema.Evaluate) -> Iterator[Fault]:
+def ball_fits_pixels(section: schema.Attack | evaluation.Evaluate) -> Iterator[Fault]:
     """Pixels lie in [0, 1]: a larger L-inf ball most likely was meant in 0 to 255."""
     for path, epsilon in balls(section).items():
         if section.norm == "linf" and epsilon > 1:
@@ -106,7 +106,7 @@ def ball_fits_pixels(section: schema.Attack | schema.Evaluate) -> Iterator[Fault
             yield Fault(path, "is wider than the pixels", expected, f"{path}={write_pixels(epsilon)}")
 
 
-def step_fits_the_ball(section: schema.Attack | schema.Evaluate) -> Iterator[Fault]:
+def step_fits_the_ball(section: schema.Attack | evaluation.Evaluate) -> Iterator[Fault]:
     """A step larger than the ball leaves it at once; an evaluation's ball of radius 0 is the clean images."""
     several = hasattr(section, "epsilons")
     smallest = min((epsilon for epsilon in balls(section).values() if epsilon or not several), default=0.0)
@@ -123,7 +123,9 @@ def restarts_differ(attack: schema.Attack) -> Iterator[Fault]:
         yield Fault("num_restarts", "needs a random start, else every restart is the same", expected, received)
 
 
-def nothing_twice(section: schema.Evaluate | schema.Unseen | schema.Corruptions | schema.Cluster) -> Iterator[Fault]:
+def nothing_twice(
+    section: evaluation.Evaluate | evaluation.Unseen | evaluation.Corruptions | schema.Cluster,
+) -> Iterator[Fault]:
     """A column of the report appears once, and a number of clusters."""
     for name in ("epsilons", "num_steps", "severities", "unforeseen", "sizes"):
         values = list(getattr(section, name, None) or ())
@@ -131,7 +133,7 @@ def nothing_twice(section: schema.Evaluate | schema.Unseen | schema.Corruptions 
             yield Fault(name, "lists a value twice", "each value once", f"{name}={values}")
 
 
-def unseen_norm(evaluate: schema.Evaluate) -> Iterator[Fault]:
+def unseen_norm(evaluate: evaluation.Evaluate) -> Iterator[Fault]:
     """The same norm twice would be two records of one thing: its radii are listed together."""
     if evaluate.unseen is not None and evaluate.unseen.norm == evaluate.norm:
         other = "l2" if evaluate.norm == "linf" else "linf"

@@ -5,8 +5,8 @@ Synopsis:
     recipe = load_recipe("configs/digits.yaml")          # see loading.py
     recipe.pretrain.attack.epsilon                        # everything is frozen, checked and typed
 
-A class is a section of the YAML file. The sections with several kinds are in kinds.py and tasks.py,
-the conditions between fields in rules.py.
+A class is a section of the YAML file. The sections with several kinds are in kinds.py and tasks.py, the section
+`evaluate` is in evaluation.py, the conditions between fields in rules.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from . import contrastive_rules, pseudo_rules, rules, task_rules
+from . import contrastive_rules, fitting_rules, pseudo_rules, rules, task_rules
+from .evaluation import Evaluate
 from .kinds import Data, Descent, Network, Sgd
-from .parts import Counts, Part, Radii, Radius, Rules, Step, Text
+from .parts import Part, Radius, Rules, Step, Text
 from .protocol import REFINEMENT, filled, preset_is_kept, presets_stand_in, refilled
 from .tasks import Auxiliary, Task
 
@@ -75,9 +76,16 @@ class Pretrain(Stage):
         contrastive_rules.there_are_negatives,
         contrastive_rules.batch_is_whole,
         contrastive_rules.annealing_ends_in_time,
+        contrastive_rules.augmentation_reaches_a_view,
     )
     task: Task = Field(description="What the encoder learns: a puzzle, or how views of an image belong together.")
     attack: Attack | None = Field(description="Attack on the training images; null: clean training.")
+    flip: bool | None = Field(
+        default=None, description="Mirror half of the images in pretraining alone; null: as `data` says."
+    )
+    crop_padding: int | None = Field(
+        default=None, ge=0, description="Padding before a random crop in pretraining alone; null: as `data` says."
+    )
     probe: Probe | None = Field(
         default=None, description="How well features tell classes, in the history alone, {} for defaults; null: none."
     )
@@ -171,60 +179,6 @@ class Finetune(Stage):
         return filled(written)
 
 
-Severities = Annotated[tuple[Literal[1, 2, 3, 4, 5], ...], Field(strict=False)]
-Distortion = Literal["jpeg_linf", "jpeg_l1", "jpeg_l2", "elastic", "fog", "gabor", "snow"]
-Distortions = Annotated[tuple[Distortion, ...], Field(strict=False)]
-
-
-class Unseen(Part):
-    """Balls of another kind than those of the training, attacked with the same numbers of steps."""
-
-    rules: ClassVar[Rules] = (rules.ball_fits_pixels, rules.nothing_twice)
-    norm: Literal["linf", "l2"] = Field(description="The norm of the balls.")
-    epsilons: Radii = Field(min_length=1, description="Radii of the balls, in pixels of [0, 1].")
-
-
-class Corruptions(Part):
-    """The corruptions of CIFAR-10-C, made on the fly."""
-
-    rules: ClassVar[Rules] = (rules.nothing_twice,)
-    severities: Severities = Field(default=(1, 2, 3, 4, 5), min_length=1, description="Severities, of 1 to 5.")
-    extra: bool = Field(
-        default=False, description="The 4 extra corruptions beside the 15, which are left out of means."
-    )
-    frost: Text | None = Field(default=None, description="Folder of photographs of frost; null: frost is generated.")
-    baseline: Text | None = Field(
-        default=None, description="Record file of another model's corruptions, for mCE; null: no mCE."
-    )
-
-
-class Evaluate(Part):
-    """What is measured on the test split."""
-
-    rules: ClassVar[Rules] = (rules.ball_fits_pixels, rules.step_fits_the_ball, rules.nothing_twice, rules.unseen_norm)
-    norm: Literal["linf", "l2"] = Field(default="linf", description="The norm of the balls.")
-    epsilons: Radii = Field(default=(8 / 255,), min_length=1, description="Radii of the balls, in pixels of [0, 1].")
-    num_steps: Counts = Field(
-        default=(20, 50), min_length=1, description="Steps of the attacks, one attack for each number."
-    )
-    step_size: Step | None = Field(default=None, description="Step; null: 2.5 * epsilon / num_steps.")
-    num_restarts: int = Field(default=1, ge=1, description="Random starts of each attack.")
-    autoattack: Literal["standard", "plus", "rand"] | None = Field(
-        default=None, description="AutoAttack's version, rand for models that draw random numbers; null: not run."
-    )
-    unseen: Unseen | None = Field(default=None, description="Balls of the other norm, as a record of their own.")
-    corruptions: Corruptions | None = Field(
-        default=None, description="Accuracy under corruptions, {} for the defaults."
-    )
-    unforeseen: Distortions | None = Field(
-        default=None,
-        min_length=1,
-        description="Attacks of Kang et al. 2019 over a distortion's parameters; null: none.",
-    )
-    batch_size: int = Field(default=256, ge=1, description="Images a batch.")
-    limit: int | None = Field(default=None, ge=1, description="Test images used, classes in proportion; null: all.")
-
-
 class Export(Part):
     """What is handed over at the end."""
 
@@ -254,7 +208,9 @@ class Recipe(Part):
         rules.stages_connect,
         pseudo_rules.pseudo_stages_connect,
         pseudo_rules.branches_are_trained,
-        task_rules.patches_fit,
+        fitting_rules.puzzles_fit,
+        fitting_rules.padding_fits,
+        fitting_rules.auxiliary_reads_what_is_trained,
         task_rules.input_gradients_do_not_underflow,
         task_rules.average_is_kept,
         contrastive_rules.branches_are_streams,

@@ -1,5 +1,7 @@
 """The conditions between the fields of a puzzle, and between a puzzle and the rest of the recipe; see rules.py.
 
+What depends on the sizes of images and on the stages of the network is in fitting_rules.py.
+
 Synopsis:
 
     class SelfieTask(Part):
@@ -9,7 +11,6 @@ Synopsis:
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,6 @@ from .parts import Fault
 
 if TYPE_CHECKING:
     from . import schema, tasks
-
-STAGE_BEFORE_LAST = {"resnet20": "stage2", "wide_resnet": "stage2", "resnet18": "stage3", "resnet50v2": "stage3"}
-"""The last stage but one of each network."""
 
 
 def auxiliary_suits_training(finetune: schema.Finetune) -> Iterator[Fault]:
@@ -133,43 +131,3 @@ def average_is_kept(recipe: schema.Recipe) -> Iterator[Fault]:
             received = f"ema_momentum={part.optimizer.ema_momentum:g}, precision='mixed_float16'"
             expected = "null, or precision: float32 or mixed_bfloat16"
             yield Fault(f"{name}.optimizer.ema_momentum", "would be averaged in vain", expected, received)
-
-
-def patches_fit(recipe: schema.Recipe) -> Iterator[Fault]:
-    """The grid divides the images, where a recipe can know their size, and leaves the patch network pixels to halve."""
-    sides = (8, 8) if recipe.data.resize is None and recipe.data.kind == "digits" else recipe.data.resize
-    if sides is None:
-        return
-    for path, task, boundary in _selfies(recipe):
-        yield from _patches_fit(task, boundary, sides, path=path, encoder=recipe.encoder.kind)
-
-
-def _selfies(recipe: schema.Recipe) -> Iterator[tuple[str, tasks.SelfieTask, str | None]]:
-    """Every Selfie of a recipe: where it stands, and the last stage that reads its patches if that is said."""
-    if recipe.pretrain is not None:
-        yield from _selfies_in("pretrain.task", recipe.pretrain.task)
-    if recipe.finetune is not None and recipe.finetune.auxiliary is not None:
-        yield from _selfies_in("finetune.auxiliary.task", recipe.finetune.auxiliary.task)
-
-
-def _selfies_in(path: str, task: tasks.Task) -> Iterator[tuple[str, tasks.SelfieTask, str | None]]:
-    if task.kind == "selfie":
-        yield path, task, task.boundary
-    elif task.kind == "ensemble":
-        for number, member in enumerate(task.tasks or ()):
-            if member.kind == "selfie":
-                yield f"{path}.tasks[{number}]", member, member.boundary or task.boundary
-
-
-def _patches_fit(
-    task: tasks.SelfieTask, boundary: str | None, sides: tuple[int, ...], *, path: str, encoder: str
-) -> Iterator[Fault]:
-    path, received = f"{path}.grid", f"grid={task.grid}, images of {sides[0]}x{sides[1]}"
-    # Each stage but the first halves its map; unless it is said, the last stage but one is the last that reads patches.
-    stage = re.fullmatch(r"stage(\d+)", boundary or STAGE_BEFORE_LAST[encoder])
-    smallest = 2 ** (int(stage[1]) - 1) if stage else 1
-    if any(side % task.grid for side in sides):
-        yield Fault(path, "does not divide the images into whole patches", "a divisor of both sides", received)
-    elif min(sides) // task.grid < smallest:
-        expected = f"patches of {smallest} pixels a side or more, or an earlier `boundary`"
-        yield Fault(path, "makes patches too small for the patch network", expected, received)

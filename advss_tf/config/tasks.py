@@ -5,14 +5,15 @@ Synopsis:
     recipe.pretrain.task                      # a `Task`: RotationTask, … EnsembleTask, or one of contrastive_tasks.py
     recipe.finetune.auxiliary.task            # a `Member`: one of the first three
 
-The conditions between their fields are in task_rules.py.
+The conditions between their fields are in task_rules.py, what they ask of images and networks in fitting_rules.py.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from . import task_rules
 from .contrastive_tasks import Contrast
@@ -114,7 +115,36 @@ class EnsembleTask(Part):
         default=None, description="Selfie has batch norms of its own; null: true, or false if `faithful`."
     )
     diversity_weight: float = Field(default=0.1, ge=0, description="Weight of the diversity of gradients; 0: none.")
-    faithful: bool = Field(default=False, description="Whether every task that can be is `faithful`.")
+    faithful: bool = Field(
+        default=False, description="Whether every task that can be is `faithful`, unless the task says otherwise."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_tasks(cls, written: Any) -> Any:
+        return _faithful_throughout(written)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The tasks, those that null stands for as well."""
+        paper = (RotationTask(kind="rotation"), JigsawTask(kind="jigsaw"), SelfieTask(kind="selfie"))
+        return paper if self.tasks is None else self.tasks
+
+
+def _faithful_throughout(written: Any) -> Any:
+    """An ensemble that is `faithful` with tasks that say so too, each unless it says something itself.
+
+    It is written down for each, as a resolved recipe has every default: there a `false` is what somebody wrote.
+    """
+    tasks = written.get("tasks") if isinstance(written, Mapping) and written.get("faithful") is True else None
+    if not isinstance(tasks, list | tuple):
+        return written
+    return {**written, "tasks": [_faithful(task) for task in tasks]}
+
+
+def _faithful(task: Any) -> Any:
+    able = isinstance(task, Mapping) and task.get("kind") in ("jigsaw", "selfie")
+    return {"faithful": True, **task} if able else task
 
 
 Task = Annotated[RotationTask | JigsawTask | SelfieTask | EnsembleTask | Contrast, Field(discriminator="kind")]

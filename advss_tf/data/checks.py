@@ -110,6 +110,20 @@ def check_pseudo_labels(
         raise InvalidInput(f"`{name}` lacks a record that is used.", expected="class numbers >= 0", received=received)
 
 
+def check_augmentation(crop_padding: Any, flip: Any) -> None:
+    """Refuses anything but a shift in whole pixels, and a word on mirroring.
+
+    Raises:
+        InvalidInput: if `crop_padding` is no whole number in [0, 2**31), or `flip` is neither True nor False.
+    """
+    whole = isinstance(crop_padding, (int, np.integer)) and not isinstance(crop_padding, bool)
+    if not whole or not 0 <= crop_padding < 2**31:
+        expected, received = "a whole number, 0 <= crop_padding < 2**31", f"crop_padding={crop_padding!r}"
+        raise InvalidInput("`crop_padding` is out of range.", expected=expected, received=received)
+    if not isinstance(flip, (bool, np.bool_)):
+        raise InvalidInput("`flip` is invalid.", expected="True or False", received=f"flip={flip!r}")
+
+
 def check_range(images: np.ndarray, name: str) -> None:
     """Refuses float images with a value that is not finite or not in [0, 1], naming the first such image."""
     if images.size and not (images.min() >= 0.0 and images.max() <= 1.0):  # false for NaN too, in one pass

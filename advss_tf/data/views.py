@@ -174,7 +174,9 @@ def make_views(
 
     Measured on one core of a shared two-core machine, best of five rounds through `tf.data`, images of 32 x 32 x 3 in 8
     bits, batches of 512: 25,000 strong views a second (21,000 bicubic), 87,000 weak ones, 29,000 high-frequency ones;
-    8,500 images a second with AdvCL's four. No image is touched from Python.
+    8,500 images a second with AdvCL's four. Through `ImageData.unlabelled` from memory, while the machine did other
+    work, the better of two runs: 11,600 images a second with two strong views, 7,500 with AdvCL's four (two strong,
+    weak, high-frequency). No image is touched from Python.
 
     Args:
         views: Names of `VIEWS`, or views with arguments of their own, such as `Strong(interpolation="bicubic")`.

@@ -34,6 +34,9 @@ def pretraining_key(recipe: config.Recipe) -> str | None:
     values["kept_branches"] = recipe.kept_branches  # more encoders are handed over where a later stage reads them
     if recipe.pretrain.probe is None:
         values["data"] = {name: value for name, value in values["data"].items() if name not in _LABELS}
+    for name in config.AUGMENTATION:  # as pretraining does it, wherever that is said
+        own = values["pretrain"].pop(name)
+        values["data"][name] = values["data"][name] if own is None else own
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

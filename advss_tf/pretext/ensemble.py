@@ -54,7 +54,7 @@ class EnsemblePretraining(RobustModel):
     statistics fit neither, and what is solved in training mode is not in inference mode, in which attacks run and
     encoders are handed over. So Selfie has batch norms of its own, and those of images are handed over.
 
-    `faithful=True` shares the batch norms, and is passed on to every task that has it, whatever the task itself says:
+    `faithful=True` shares the batch norms, and is passed on to every task that has it, unless the task says otherwise:
     see the tables of `Jigsaw` (three things) and `Selfie` (seven; its loss is then a sum of four on probabilities, and
     counts as much as that). The trunk of that code lacks the norm behind the stem; here it is the encoder's own.
 

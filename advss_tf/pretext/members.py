@@ -80,7 +80,7 @@ def make_puzzles(
         tasks: What `checked_tasks` returned.
         boundary: Where the tasks part: each has layers of its own after it. None: they share all layers.
         own_norms: Whether Selfie has batch norms of its own on the layers that it shares.
-        faithful: Whether every task that can be is as in the code of Chen et al.
+        faithful: Whether every task that can be is as in the code of Chen et al., unless its options say otherwise.
         seed: The run's seed.
         attacks: `attack` and `eval_attack`.
 
@@ -91,7 +91,7 @@ def make_puzzles(
     for kind, options in tasks.items():
         given, known, own = dict(options), options_of(kind), encoder
         if "faithful" in known:
-            given["faithful"] = faithful or given.get("faithful", False)
+            given.setdefault("faithful", faithful)
         if boundary is not None and "boundary" in known:
             given["boundary"] = given.get("boundary") or boundary
         patches = own_norms and issubclass(MEMBERS[kind], Selfie)

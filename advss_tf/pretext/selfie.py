@@ -58,10 +58,11 @@ class Selfie(MixedPuzzle):
     | `summed_loss` | True | False | the loss, and so the step, grows with the number of masked patches |
 
     That code also drops attention weights, and draws anew what is dropped at every step of the attack; here `dropout`
-    drops the outputs of sublayers, one draw for the clean pass and one for the attack and the attacked pass. Images
-    that it does not mirror are the data's business. At validation it masks each batch otherwise; here every batch of
-    an evaluation has the same masks. Its attack runs in training mode: `ProjectedGradientDescent(…,
-    batch_norm="training")`, which has dropout as well.
+    drops the outputs of sublayers, one draw for the clean pass and one for the attack and the attacked pass. That it
+    mirrors no image and shifts by 2 pixels at most is the data's business: `dataclasses.replace(data, flip=False,
+    crop_padding=2)`, in a recipe `pretrain.flip` and `pretrain.crop_padding`. At validation it masks each batch
+    otherwise; here every batch of an evaluation has the same masks. Its attack runs in training mode, which has dropout
+    as well: `ProjectedGradientDescent(…, batch_norm="training")`.
 
     Args:
         encoder: Functional Keras model, images of one size -> features.

@@ -84,6 +84,13 @@ def test_p2_is_p3_without_the_attack():
     assert changes("pretraining", word="P2", values=values) == {"finetune.start": "pretrained", "pretrain.attack": None}
 
 
+def test_p2_is_not_measured_under_the_base_s_attack_either():
+    values = {"pretrain": {"attack": ATTACK, "eval_attack": ATTACK}}
+    cleared = {"finetune.start": "pretrained", "pretrain.attack": None, "pretrain.eval_attack": None}
+    assert changes("pretraining", word="P2", values=values) == cleared
+    assert changes("pretraining", word="P3", values=values) == {"finetune.start": "pretrained"}
+
+
 @pytest.mark.parametrize(("word", "train"), [("F1", "partial"), ("F3", "full")])
 def test_f1_and_f3_train_on_clean_images_and_measure_under_the_attack(word, train):
     values = {"finetune": {"how": "trades", "attack": ATTACK}}

@@ -94,6 +94,26 @@ def test_impossible_values_are_refused_with_their_place(task, words):
         assert words in _fault(task)
 
 
+WEAKLESS = [{"kind": "acl"}, {"kind": "advcl", "clean_views": ["strong"], "attacked_view": "annealed"}]
+STILL = {"kind": "deacl", "teacher": "encoder", "view": "original"}
+
+
+@pytest.mark.parametrize("task", [*WEAKLESS, STILL])
+def test_a_padding_that_shifts_no_view_is_refused(task):
+    sentence = "pretrain.crop_padding: is of weak views, and there are none. Expected: null, or a weak view. Received:"
+    assert _fault(task, crop_padding=1).startswith(f"{sentence} crop_padding=1, views=[")
+
+
+@pytest.mark.parametrize("task", [{"kind": "advcl"}, {**STILL, "view": "weak"}, {"kind": "acl", "views": ["weak"] * 2}])
+def test_a_padding_of_weak_views_is_accepted(task):
+    assert _recipe(task, crop_padding=1).pretrain.crop_padding == 1
+
+
+def test_a_word_on_mirroring_where_views_stay_as_they_are_is_refused():
+    assert _fault(STILL, flip=True).startswith("pretrain.flip: mirrors views, and original ones stay as they are.")
+    assert all(_recipe(task, flip=True).pretrain.flip for task in WEAKLESS)
+
+
 def test_an_average_of_weights_that_float16_would_lose_is_refused():
     values = copy.deepcopy(VALUES)
     values["precision"] = "mixed_float16"

@@ -87,6 +87,19 @@ def test_a_cache_changes_no_gradient():
     assert same("pretrain.task.cache=false", beside=[CONTRASTIVE % "advcl"])
 
 
+@pytest.mark.parametrize(
+    ("said", "other", "of_data"),
+    [
+        ("pretrain.flip=true", "pretrain.flip=false", "data.flip=true"),
+        ("pretrain.crop_padding=2", "pretrain.crop_padding=1", "data.crop_padding=2"),
+    ],
+)
+def test_an_augmentation_that_says_what_the_data_say_is_idle(said, other, of_data):
+    assert same(said, beside=[of_data])
+    assert not same(other, beside=[of_data])
+    assert not same(said)
+
+
 def test_that_random_weights_may_be_frozen_changes_nothing_where_they_are_not():
     assert same("finetune.freeze_random=true")
     scratch = ["finetune.auxiliary=null", "finetune.start=scratch", "finetune.freeze_random=true"]

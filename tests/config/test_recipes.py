@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from advss_tf.config import Recipe, dump_grid, dump_recipe, load_grid, load_recipe, make_recipe
+from advss_tf.config import Recipe, difference, dump_grid, dump_recipe, load_grid, load_recipe, make_recipe
 from advss_tf.config.yaml_text import read_yaml
 
 EVERY = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -86,6 +86,28 @@ def test_the_f4_column_of_the_small_cifar_grid_is_the_recipe_itself():
         assert getattr(ours, part) == getattr(recipe, part)
 
 
+OTHERWISE = {
+    "rotation-P2": {"pretrain.epochs: 200 -> 100"},
+    "rotation-P3": set(),
+    "jigsaw-P2": {"pretrain.epochs: 200 -> 100", "pretrain.optimizer.weight_decay: 0.0005 -> 0.0003"},
+    "jigsaw-P3": set(),
+    "selfie-P2": {"seed: 10 -> 22"},
+    "selfie-P3": {"seed: 10 -> 22"},
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_the_grid_of_chen_2020_is_its_recipes_but_for_what_its_head_lists(name):
+    path, (task, start) = GRIDS[0].with_name("grid_chen2020.yaml"), name.split("-")
+    (cell,) = load_grid(path).only([f"task={task}", f"pretraining={start}", "finetuning=F4"])
+    recipe, head = _load(f"chen2020_{task}_{start.lower()}"), path.read_text().partition("\nname:")[0]
+    found = {line for line in difference(recipe, cell.recipe) if not line.startswith("name: ")}
+    assert found == OTHERWISE[name]
+    listed = set(re.findall(r"^# \* (\S+)", head, re.MULTILINE))
+    assert {line.partition(":")[0] for line in found} <= listed
+    assert listed == {line.partition(":")[0] for lines in OTHERWISE.values() for line in lines}
+
+
 @pytest.mark.parametrize("name", ["digits", "digits_jigsaw"])
 def test_digits_are_never_mirrored(name):
     assert _load(name).data.flip is False
@@ -117,6 +139,8 @@ def test_the_rest_of_chen_2020_is_that_of_the_reference_code(path):
         4,
         True,
     )
+    own = (False, 2) if recipe.pretrain.task.kind == "selfie" else (None, None)
+    assert (recipe.pretrain.flip, recipe.pretrain.crop_padding) == own
     assert (recipe.encoder.kind, recipe.encoder.width) == ("resnet50v2", 64)
     assert recipe.encoder.mean == (0.485, 0.456, 0.406) and recipe.encoder.std == (0.229, 0.224, 0.225)
     sgd, task = recipe.pretrain.optimizer, recipe.pretrain.task.kind

@@ -122,13 +122,16 @@ WRONG = [
     ("data__resize", 8, "must be a list."),
     ("data__resize", "88", "must be a list."),
     ("data__crop_padding", -1, "must not be negative."),
+    ("pretrain__crop_padding", -1, "must not be negative. Expected: an integer >= 0 or null. Received: crop_padding="),
+    ("pretrain__crop_padding", 1.5, "must be a whole number."),
+    ("pretrain__flip", "no", "must be true or false. Expected: true or false or null. Received: flip='no'."),
     ("data__name", "x", "unknown key. Expected: one of ['crop_padding',"),
     ("encoder__width", 0, "must be at least 1."),
     ("encoder__mean", [], "must have at least 1 entries."),
     ("pretrain", 3, "must be a section with keys. Expected: a section with keys of ['attack',"),
     ("pretrain__attack", MISSING, "is missing. Expected: a section with keys of ['batch_norm', 'epsilon',"),
     ("pretrain__epochs", "10", "must be a whole number. Expected: an integer >= 1. Received: epochs='10'."),
-    ("pretrain__epoch", 3, "unknown key (did you mean 'epochs'?). Expected: one of ['attack', 'batch_size', 'epochs',"),
+    ("pretrain__epoch", 3, "unknown key (did you mean 'epochs'?). Expected: one of ['attack', 'batch_size', 'crop_pad"),
     ("pretrain__batch_size", 0, "must be at least 1."),
     ("pretrain__task__clean_weight", 1.5, "must be below 1. Expected: a number >= 0 and < 1. Received:"),
     ("pretrain__attack__epsilon", -0.1, "must not be negative. Expected: a number >= 0 or text such as '8/255'."),
@@ -320,6 +323,10 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
             "pretrain.task.tasks: must have at least 2 entries. Expected: a list, each entry a section with `kind`, ",
         ),
         (
+            {"pretrain__task": {"kind": "ensemble", "tasks": ["jigsaw", {"kind": "rotation"}], "faithful": True}},
+            "pretrain.task.tasks[0]: must be a section with keys.",
+        ),
+        (
             {"pretrain__task": {"kind": "ensemble", "tasks": "rotation"}},
             "pretrain.task.tasks: must be a list. Expected: a list, each entry a section with `kind`, one of ['jigsaw'",
         ),
@@ -401,6 +408,23 @@ def test_fields_that_do_not_go_together_give_one_line(changes, sentence):
 )  # fmt: skip
 def test_what_is_unusual_but_right_is_accepted(changes):
     make_recipe(_changed(**changes))
+
+
+def test_pretraining_is_augmented_as_the_data_are_unless_it_says_otherwise():
+    assert (make_recipe(VALUES).pretrain.flip, make_recipe(VALUES).pretrain.crop_padding) == (None, None)
+    part = make_recipe(_changed(pretrain__flip=True, pretrain__crop_padding=0)).pretrain
+    assert (part.flip, part.crop_padding) == (True, 0)
+
+
+def test_what_a_task_of_an_ensemble_says_of_being_faithful_wins_over_the_ensemble_and_is_written_down():
+    tasks = [{"kind": "rotation"}, {"kind": "jigsaw"}, {"kind": "selfie", "faithful": False}]
+    recipe = make_recipe(_changed(pretrain__task={"kind": "ensemble", "tasks": tasks, "faithful": True}))
+    assert [getattr(task, "faithful", None) for task in recipe.pretrain.task.tasks] == [None, True, False]
+    assert make_recipe(recipe.model_dump(mode="json")) == recipe
+    tasks[1]["faithful"] = True
+    recipe = make_recipe(_changed(pretrain__task={"kind": "ensemble", "tasks": tasks}))
+    assert [getattr(task, "faithful", None) for task in recipe.pretrain.task.tasks] == [None, True, False]
+    assert make_recipe(_changed(pretrain__task={"kind": "ensemble", "faithful": True})).pretrain.task.tasks is None
 
 
 def test_several_faults_of_one_section_are_several_lines():

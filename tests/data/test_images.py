@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -104,6 +106,28 @@ def test_augmentation_changes_training_batches_and_nothing_else(noise):
     assert (plain != augmented).numpy().any()
     test = data.test()
     _same(test, test)
+
+
+def test_the_same_set_is_augmented_otherwise_by_replacing_fields(noise):
+    data = load_data((noise(50), np.arange(50) % 3), flip=True, crop_padding=1)
+    still = dataclasses.replace(data, flip=False, crop_padding=0)
+    _same(still.unlabelled(8), data.unlabelled(8, augment=False))
+    _same(dataclasses.replace(still, flip=True, crop_padding=1).unlabelled(8), data.unlabelled(8))
+    _same(still.held_out(), data.held_out())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"crop_padding": -1}, "`crop_padding` is out of range. Expected: a whole number, 0 <= crop_padding"),
+        ({"crop_padding": 1.0}, "`crop_padding` is out of range"),
+        ({"crop_padding": True}, "`crop_padding` is out of range"),
+        ({"flip": None}, "`flip` is invalid. Expected: True or False. Received: flip=None"),
+    ],
+)
+def test_an_augmentation_that_is_none_is_refused(change, sentence, noise):
+    with pytest.raises(InvalidInput, match=sentence):
+        dataclasses.replace(load_data(noise(20)), **change)
 
 
 def test_a_seed_of_its_own_changes_the_order(noise):

@@ -46,11 +46,19 @@ def test_what_pretraining_does_not_see_does_not_part_it(override):
     [
         "seed=8", "precision=mixed_bfloat16", "strategy=single", "jit_compile=true", "encoder.width=8",
         "pretrain.epochs=2", "pretrain.attack=null", "pretrain.attack.num_steps=3", "pretrain.task.clean_weight=0.25",
-        "data.held_out=0.2", "data.train_limit=500", "data.crop_padding=2",
+        "data.held_out=0.2", "data.train_limit=500", "data.crop_padding=2", "data.flip=true", "pretrain.flip=true",
+        "pretrain.crop_padding=2",
     ],
 )  # fmt: skip
 def test_what_decides_the_weights_parts_it(override):
     assert key(override) != key()
+
+
+@pytest.mark.parametrize(("name", "one", "other"), [("flip", "false", "true"), ("crop_padding", "2", "1")])
+def test_what_counts_of_the_augmentation_is_what_pretraining_sees(name, one, other):
+    own = f"pretrain.{name}={one}"
+    assert key(own, f"data.{name}={other}") == key(own) == key(f"data.{name}={one}")
+    assert key(own) != key(f"pretrain.{name}={other}") == key(f"data.{name}={other}")
 
 
 @pytest.mark.parametrize("budget", ["data.labels_per_class=9", "data.labels_per_class=null"])

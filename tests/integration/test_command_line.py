@@ -87,10 +87,14 @@ def test_the_second_time_nothing_is_run_again(story, capsys):
     assert (workdir / "finetune" / "classifier.keras").stat().st_mtime_ns == before
 
 
-def test_a_changed_recipe_in_an_old_folder_is_refused_with_the_difference(story, capsys):
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [("finetune.epochs=3", "finetune.epochs: 2 -> 3"), ("pretrain.flip=true", "pretrain.flip: null -> true")],
+)
+def test_a_changed_recipe_in_an_old_folder_is_refused_with_the_difference(change, difference, story, capsys):
     recipe, workdir = story
-    assert train("--config", recipe, "--workdir", workdir, "--set", "finetune.epochs=3") == 2
-    assert "finetune.epochs: 2 -> 3" in capsys.readouterr().err
+    assert train("--config", recipe, "--workdir", workdir, "--set", change) == 2
+    assert difference in capsys.readouterr().err
 
 
 def test_the_record_counts_exactly(story):

@@ -64,11 +64,19 @@ def test_without_a_boundary_they_share_the_encoder(tiny_encoder):
     assert all(puzzle.encoder is tiny_encoder for puzzle in puzzles.values())
 
 
-def test_faithful_is_passed_on_to_those_who_have_it(tiny_encoder):
-    tasks = {"rotation": {}, "jigsaw": {"faithful": False, "balanced": True}}
+@pytest.mark.parametrize(
+    ("options", "quirks"),
+    [
+        ({}, ("random", 0.1, False)),
+        ({"balanced": True}, ("random", 0.1, True)),
+        ({"faithful": False}, ("max_hamming", 0.0, True)),
+    ],
+)
+def test_faithful_is_passed_on_to_those_who_have_it_and_do_not_say_it_themselves(options, quirks, tiny_encoder):
+    tasks = {"rotation": {}, "jigsaw": options}
     puzzles = make_puzzles(tiny_encoder, tasks, boundary="stage1", own_norms=False, faithful=True, seed=0)
     jigsaw = puzzles["jigsaw"]
-    assert (jigsaw.permutation_set, jigsaw.identity_share, jigsaw.balanced) == ("random", 0.1, True)
+    assert (jigsaw.permutation_set, jigsaw.identity_share, jigsaw.balanced) == quirks
 
 
 @pytest.mark.parametrize("boundary", ["stage1", None])
