@@ -35,6 +35,7 @@ from advss_tf.staging import (
     provenance_of,
     training,
     warn_of_memory,
+    warn_of_rims,
 )
 from advss_tf.training.callbacks import read_history
 from advss_tf.training.strategy import get_strategy, is_chief
@@ -52,6 +53,7 @@ def pretrain(here: Run) -> dict[str, Any]:
         model = assembly.pretext_of(recipe, assembly.encoder_of(recipe, data.image_shape), data)
         model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
     warn_of_memory(here, model, part.batch_size)
+    warn_of_rims(here, "pretrain", model, assembly.pretraining_data(recipe, data).crop_padding)
     picked = training(
         here, "pretrain", model, assembly.batches_of(recipe, model, data),
         part=part, steps=steps, monitor=_monitor(model), probes=assembly.probes_of(part, data),
@@ -77,6 +79,7 @@ def finetune(here: Run) -> dict[str, Any]:
     with here.strategy.scope():
         model = assembly.classifier_of(recipe, _starting_encoder(here, start), data.num_classes)
         model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
+    warn_of_rims(here, "finetune", model, data.crop_padding)
     select = part.select
     if select == "auto":
         select = "robust_accuracy" if model.eval_attack else "accuracy"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from advss_tf import config
@@ -26,6 +27,9 @@ from advss_tf.training.loop import Saving, Trained, train
 from advss_tf.training.robust_model import RobustModel
 from advss_tf.training.strategy import is_chief, spare_bytes
 from advss_tf.workdir import Workdir, write_json
+
+# A rim of black is no news on images whose own edges are darker than this, as those of digits are.
+_DARK = 0.02
 
 
 class Run(NamedTuple):
@@ -159,6 +163,25 @@ def warn_of_memory(here: Run, model: keras.Model, batch_size: int) -> None:
         here.screen.say(
             f"WARNING: the contrastive loss of {batch_size:,} images needs about {takes / 2**30:.1f} GiB on each of "
             f"{replicas} device(s). It grows with the square of views times images."
+        )
+
+
+def warn_of_rims(here: Run, stage: str, model: keras.Model, crop_padding: int) -> None:
+    """Says so before training if shifted images have a rim that tells a puzzle where its patches belong.
+
+    Where images end in black themselves, as digits do, what they are filled up with tells nothing.
+    """
+    puzzle = getattr(model, "auxiliary", model)
+    if not crop_padding or not getattr(puzzle, "cuts_patches", False):
+        return
+    images = next(iter(here.data.held_out(64).map(lambda images, *_: images))).numpy()
+    edges = images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]
+    section = "pretrain" if stage == "pretrain" else "data"
+    if np.mean([edge.mean() for edge in edges]) > _DARK:
+        here.screen.say(
+            f"WARNING: {stage}: training images are shifted by up to {crop_padding} pixels and filled up with black, which "
+            "tells where patches at the border belong. Held-out images are not: see how far accuracy and val_accuracy are "
+            f"apart. With {section}.crop_padding=0 nothing is shifted."
         )
 
 

@@ -67,7 +67,6 @@ TESTED_ELSEWHERE = {
     "advss_tf/measuring.py": "tests/integration/test_command_line.py",
     "advss_tf/runner.py": "tests/integration/test_command_line.py",
     "advss_tf/stages.py": "tests/integration/test_command_line.py",
-    "advss_tf/staging.py": "tests/test_refining.py",
     "advss_tf/training/callbacks.py": "tests/training/test_loop.py",
     "advss_tf/training/averages.py": "tests/pretext/test_dynacl.py",
     "advss_tf/training/attacking.py": "tests/training/test_robust_model.py",

@@ -142,6 +142,11 @@ class EnsemblePretraining(RobustModel):
         ]
 
     @property
+    def cuts_patches(self) -> bool:
+        """Whether a member's answer is where patches belong."""
+        return any(puzzle.cuts_patches for puzzle in self.puzzles.values())
+
+    @property
     def chance(self) -> float:
         """The mean of the tasks' accuracies of guessing, which `accuracy` and `robust_accuracy` compare with."""
         return sum(puzzle.chance for puzzle in self.puzzles.values()) / len(self.puzzles)

@@ -57,7 +57,10 @@ class Jigsaw(LabelledPuzzle):
     | `balanced` | False | True | the answers of a batch are drawn one by one, so some are missing by chance |
 
     The rest of that code's puzzle needs no option. Its logits go into the loss as they are (the double softmax is its
-    Selfie's), and images are mirrored and cropped before they are cut, which is the data's business. It draws
+    Selfie's), and images are mirrored and cropped before they are cut, which is the data's business. That gives puzzles
+    away: what was shifted is filled up with black, and where a black rim is, is the border. Trained on such images the
+    network knows nearly every order in training, and few on images that were not shifted; `crop_padding=0` avoids it,
+    in a recipe `pretrain.crop_padding`. That code's validation images are shifted as well, and do not show it. It draws
     permutations that may repeat, which at 16 patches does not happen; here they never do. Its attack runs with batch
     norm in training mode: `ProjectedGradientDescent(…, batch_norm="training")`.
 
@@ -93,6 +96,8 @@ class Jigsaw(LabelledPuzzle):
     Raises:
         InvalidInput: if an option is out of range, `permutations` are no set, or the grid does not divide the images.
     """
+
+    cuts_patches = True
 
     def __init__(
         self,

@@ -43,6 +43,9 @@ class MixedPuzzle(RobustModel):
         InvalidInput: if `clean_weight` is out of range, or as `RobustModel`.
     """
 
+    cuts_patches = False
+    """Whether the answer is where patches belong, which a black rim around a shifted image gives away."""
+
     def __init__(
         self,
         encoder: keras.Model,

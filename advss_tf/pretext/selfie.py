@@ -102,6 +102,8 @@ class Selfie(MixedPuzzle):
         InvalidInput: if an option is out of range, the grid does not divide the images, or the patches are too small.
     """
 
+    cuts_patches = True
+
     def __init__(
         self,
         encoder: keras.Model,

@@ -1,0 +1,54 @@
+"""What a stage says before it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from advss_tf.attacks import Linf, ProjectedGradientDescent
+from advss_tf.data import load_data
+from advss_tf.finetune import JointClassifier
+from advss_tf.pretext import TASKS
+from advss_tf.staging import Run, warn_of_rims
+
+
+class Heard:
+    """A screen that remembers its lines."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+def images(*, background: float):
+    """Forty images with a bright middle and an edge of one grey."""
+    values = np.full((40, 8, 8, 3), background, np.float32)
+    values[:, 2:6, 2:6] = 0.9
+    return load_data((values, np.arange(40) % 2), held_out=0.25, crop_padding=2)
+
+
+def said(model, data, stage="pretrain"):
+    heard = Heard()
+    warn_of_rims(Run(None, None, data, None, heard), stage, model, data.crop_padding)
+    return heard.lines
+
+
+@pytest.mark.parametrize("kind", ["rotation", "jigsaw", "selfie", "ensemble"])
+def test_a_rim_that_tells_where_patches_belong_is_warned_of(kind, two_stages):
+    model = TASKS[kind](two_stages())
+    lines, patches = said(model, images(background=0.4)), kind != "rotation"
+    assert len(lines) == patches and all("by up to 2 pixels" in line for line in lines)
+    assert not said(model, images(background=0.0)), "a rim of black around black"
+    assert not said(model, dataclasses.replace(images(background=0.4), crop_padding=0)), "nothing is shifted"
+
+
+def test_finetuning_warns_of_the_task_beside_the_classes(two_stages):
+    network = two_stages()
+    model = JointClassifier(network, 2, auxiliary=TASKS["jigsaw"](network), attack=ProjectedGradientDescent(Linf(0.1)))
+    (line,) = said(model, images(background=0.4), stage="finetune")
+    assert "WARNING: finetune" in line and "With data.crop_padding=0" in line
+    assert not said(TASKS["rotation"](network), images(background=0.4))
