@@ -179,9 +179,9 @@ def warn_of_rims(here: Run, stage: str, model: keras.Model, crop_padding: int) -
     section = "pretrain" if stage == "pretrain" else "data"
     if np.mean([edge.mean() for edge in edges]) > _DARK:
         here.screen.say(
-            f"WARNING: {stage}: training images are shifted by up to {crop_padding} pixels and filled up with black, which "
-            "tells where patches at the border belong. Held-out images are not: see how far accuracy and val_accuracy are "
-            f"apart. With {section}.crop_padding=0 nothing is shifted."
+            f"WARNING: {stage}: training images are shifted by up to {crop_padding} pixels and filled up with black, "
+            "which tells where patches at the border belong. Held-out images are not: see how far accuracy and "
+            f"val_accuracy are apart. With {section}.crop_padding=0 nothing is shifted."
         )
 
 
