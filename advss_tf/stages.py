@@ -109,11 +109,12 @@ def export(here: Run) -> dict[str, Any]:
     """Writes the classifier for TF Serving, and proves that it serves what was trained."""
     path = needed(here, here.workdir.classifier, "finetune")
     model = keras.models.load_model(path)
+    finetuned = {**(here.workdir.finished("finetune") or {}), **getattr(model, "provenance", {})}
     export_classifier(
         model,
         here.workdir.served,
         class_names=here.data.class_names,
-        provenance=provenance_of(here, external=external_of(path), finetuned=here.workdir.finished("finetune")),
+        provenance=provenance_of(here, external=external_of(path), finetuned=finetuned),
     )
     if not here.recipe.export.verify:
         return {}

@@ -68,9 +68,8 @@ def training(
         probes: Callbacks that measure something more of each epoch, before it is written down.
     """
     model.micro_batches = part.micro_batches
-    chance = f", chance {100 * model.chance:.3g} %" if hasattr(model, "chance") else ""
     here.screen.say(
-        f"{stage}: {model.name}{chance}, {part.epochs} epochs of {steps} steps of {part.batch_size} images, "
+        f"{stage}: {model.name}{_guessing(model)}, {part.epochs} epochs of {steps} steps of {part.batch_size} images, "
         f"on {here.strategy.num_replicas_in_sync} replica(s)"
     )
 
@@ -85,6 +84,15 @@ def training(
             monitor=monitor, probes=probes,
             saving=Saving(**here.recipe.checkpoint.model_dump()), say=here.screen.say, advance=advance,
         )  # fmt: skip
+
+
+def _guessing(model: RobustModel) -> str:
+    """What guessing reaches, where it is known: of `accuracy`, or of what else the line has to name."""
+    chances = model.chances
+    if not chances:
+        return ""
+    name = "accuracy" if "accuracy" in chances else next(iter(chances))
+    return f", chance{'' if name == 'accuracy' else f' of {name}'} {100 * chances[name]:.3g} %"
 
 
 def measured(here: Run, model: keras.Model, validation: tf.data.Dataset | None = None) -> dict[str, Any]:

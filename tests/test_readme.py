@@ -16,7 +16,7 @@ import pytest
 
 import advss_tf as advss
 from advss_tf import runner
-from advss_tf.cli import evaluating, reporting, training
+from advss_tf.cli import ensembling, evaluating, reporting, training
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -27,6 +27,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "advss-train": training.flags,
     "advss-evaluate": evaluating.flags,
     "advss-report": reporting.flags,
+    "advss-ensemble": ensembling.flags,
 }
 
 

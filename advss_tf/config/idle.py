@@ -15,7 +15,7 @@ from .contrastive_tasks import DualStream, Multiview
 from .kinds import Data
 from .parts import Part
 from .schema import Finetune, Pretrain, Recipe
-from .tasks import EnsembleTask, Task
+from .tasks import Auxiliary, EnsembleTask, Task
 
 AUGMENTATION = ("flip", "crop_padding")
 """What `pretrain` may say for itself, else as `data` says."""
@@ -28,11 +28,11 @@ def settled(recipe: Recipe) -> Recipe:
 
     Idle are `finetune.preset`, whose values are all in the recipe; `finetune.beta` unless `how` is trades;
     `finetune.freeze_random`, which allows what `start` and `train` say; in the mode plain of `finetune.auxiliary`,
-    where the task is neither learned nor climbed, its `weight` and `copies`; in pretraining without an attack
-    `clean_weight`, as the clean loss is then the whole, and an ensemble's `diversity_weight`, as the diversity is of
-    the attacked losses; `pretrain.flip` and `pretrain.crop_padding` where `data` says the same. Of contrastive methods
-    `invariance` where no invariance has a weight, `pseudo_weight` and `perturbation` without pseudo-labels, `tau_plus`
-    without hard negatives, and `cache`, as the gradient is the same.
+    where the task is neither learned nor climbed, its `weight` and `copies`, in other modes what says the same as null;
+    in pretraining without an attack `clean_weight`, as the clean loss is then the whole, and an ensemble's
+    `diversity_weight`, as the diversity is of the attacked losses; `pretrain.flip` and `pretrain.crop_padding` where
+    `data` says the same. Of contrastive methods `invariance` where no invariance has a weight, `pseudo_weight` and
+    `perturbation` without pseudo-labels, `tau_plus` without hard negatives, and `cache`, as the gradient is the same.
 
     `pretrain.probe` is not: it changes no weight, but a run that took over another's pretraining would have numbers in
     its history that are not those of its own probe.
@@ -72,9 +72,14 @@ def _clean_task(task: Task) -> Task:
 
 def _settled_finetune(part: Finetune) -> Finetune:
     part = _reset(part, "preset", "freeze_random", *(("beta",) if part.how != "trades" else ()))
-    if part.auxiliary is not None and part.auxiliary.mode == "plain":
-        part = part.model_copy(update={"auxiliary": _reset(part.auxiliary, "weight", "copies")})
-    return part
+    return part.model_copy(update={"auxiliary": part.auxiliary and _settled_auxiliary(part.auxiliary)})
+
+
+def _settled_auxiliary(part: Auxiliary) -> Auxiliary:
+    if part.mode == "plain":
+        return _reset(part, "weight", "copies")
+    null = {"attack_weight": part.weight, "attack_class_weight": 1, "auxiliary_at": "attacked"}
+    return _reset(part, *(name for name, meaning in null.items() if getattr(part, name) == meaning))
 
 
 def _reset(section: _Section, *names: str) -> _Section:

@@ -32,26 +32,52 @@ def auxiliary_suits_training(finetune: schema.Finetune) -> Iterator[Fault]:
         yield Fault("auxiliary", "would teach a frozen encoder nothing", expected, "train='linear'")
 
 
-def attack_weight_suits_mode(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
-    """Only two modes climb the task's loss together with that of the classes."""
-    weight, mode = auxiliary.attack_weight, auxiliary.mode
-    if weight is not None and mode not in ("sum", "stronger"):
-        expected, received = "null, or mode: sum or stronger", f"attack_weight={weight:g}, mode={mode!r}"
-        yield Fault("attack_weight", f"weighs nothing in the attack of mode {mode}", expected, received)
+_SUMMING = ("sum", "stronger")
+
+
+def attack_weighs_a_sum(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
+    """Only two modes look at the task's loss together with that of the classes; the others say where it is learned."""
+    mode, expected = auxiliary.mode, "null, or mode: sum or stronger"
+    whats = {
+        "attack_weight": f"weighs nothing in the attack of mode {mode}",
+        "attack_class_weight": f"weighs nothing in the attack of mode {mode}",
+        "auxiliary_at": f"is what mode {mode} says by itself",
+    }
+    for name, what in whats.items():
+        value = getattr(auxiliary, name)
+        if value is not None and mode not in _SUMMING:
+            yield Fault(name, what, expected, f"{name}={value!r}, mode={mode!r}")
 
 
 def attack_climbs_what_is_trained(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
     """A head whose loss has no weight in training stays random, and the attack would climb noise."""
-    if not auxiliary.weight and auxiliary.attack_weight:
+    if auxiliary.weight:
+        return
+    if auxiliary.attack_weight:
         expected, received = "null or 0, or weight above 0", f"attack_weight={auxiliary.attack_weight:g}, weight=0"
         yield Fault("attack_weight", "would climb the loss of a head that is never trained", expected, received)
+    elif auxiliary.mode == "stronger":
+        what, expected = "leaves one of two adversaries a head that is never trained", "above 0, or another mode"
+        yield Fault("weight", what, expected, "weight=0, mode='stronger'")
+
+
+def attack_climbs_something(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
+    """Of the two weights in the attack one is above 0; that of the task is by default that of training."""
+    of_task = auxiliary.weight if auxiliary.attack_weight is None else auxiliary.attack_weight
+    if auxiliary.mode in _SUMMING and auxiliary.attack_class_weight == 0 and not of_task:
+        received = f"attack_class_weight=0, attack_weight={auxiliary.attack_weight}, weight={auxiliary.weight:g}"
+        expected = "null or above 0, or attack_weight above 0"
+        yield Fault("attack_class_weight", "leaves the attack nothing to climb", expected, received)
 
 
 def stack_suits_mode(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
-    """The copies of a stack are attacked together with the image."""
+    """The copies of a stack are attacked together with the image, and learned as they were attacked."""
     if auxiliary.copies == "stack" and auxiliary.mode not in ("plain", "sum"):
         received = f"copies='stack', mode={auxiliary.mode!r}"
         yield Fault("copies", "stacks are attacked together with the image", "mode: sum, or copies: drawn", received)
+    if auxiliary.copies == "stack" and auxiliary.mode == "sum" and auxiliary.auxiliary_at == "clean":
+        received = "auxiliary_at='clean', copies='stack'"
+        yield Fault("auxiliary_at", "would leave a stack attacked in vain", "null, or copies: drawn", received)
     if auxiliary.copies == "stack" and auxiliary.task.kind == "selfie":
         received = "copies='stack', task.kind='selfie'"
         yield Fault("copies", "needs a task whose puzzles can be counted", "rotation, or copies: drawn", received)

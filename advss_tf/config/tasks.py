@@ -154,8 +154,9 @@ class Auxiliary(Part):
     """A pretext task beside the classes in adversarial training (Hendrycks et al. 2019; Kucer et al. 2021)."""
 
     rules: ClassVar[Rules] = (
-        task_rules.attack_weight_suits_mode,
+        task_rules.attack_weighs_a_sum,
         task_rules.attack_climbs_what_is_trained,
+        task_rules.attack_climbs_something,
         task_rules.stack_suits_mode,
         task_rules.stack_has_each_puzzle_once,
         task_rules.task_is_weighed_once,
@@ -165,8 +166,15 @@ class Auxiliary(Part):
         default="sum", description="Where the task's loss is taken and what the attack climbs: T0 to T5, in this order."
     )
     weight: float = Field(default=0.5, ge=0, description="Weight of the task's loss in training.")
+    class_weight: float = Field(default=1.0, gt=0, description="Weight of the classes' cross-entropy in training.")
     attack_weight: float | None = Field(
         default=None, ge=0, description="Weight of the task's loss in the attack; null: `weight`."
+    )
+    attack_class_weight: float | None = Field(
+        default=None, ge=0, description="Weight of the classes' cross-entropy in the attack; null: 1."
+    )
+    auxiliary_at: Literal["clean", "attacked"] | None = Field(
+        default=None, description="Where modes sum and stronger learn the task, whatever is climbed; null: attacked."
     )
     copies: Literal["drawn", "stack"] = Field(
         default="drawn", description="One puzzle of each image, or all of them, each in a ball of its own."

@@ -27,14 +27,12 @@ import keras
 import tensorflow as tf
 
 from advss_tf.attacks import AttackResult, ProjectedGradientDescent
-from advss_tf.attacks.batches import choose
 from advss_tf.finetune.classifier import RobustClassifier
-from advss_tf.finetune.joint_options import CLIMBING, checked_auxiliary, checked_options
-from advss_tf.finetune.stack import stack_of, stack_terms
-from advss_tf.randomness import fold
+from advss_tf.finetune.joint_adversaries import each_its_own, stronger, weighed_sum
+from advss_tf.finetune.joint_options import CLIMBING, OPTIONS, checked_auxiliary, checked_options, place_of
+from advss_tf.finetune.joint_terms import Inputs, both_terms, solved, stream_of
+from advss_tf.finetune.stack import stack_of
 from advss_tf.training import Batch, Puzzle, RobustModel
-
-Inputs = dict[str, tf.Tensor]
 
 
 class _Questions(NamedTuple):
@@ -49,7 +47,8 @@ class JointClassifier(RobustModel):
     """An adversarially trained classifier whose encoder solves a pretext task beside it.
 
     With x an image, x' the attacked one, t the puzzle's transform, `CE` the classes' cross-entropy and `SSL` the task's
-    loss, the weights descend `CE(x') + weight · SSL`, and the modes differ in where `SSL` is taken and in what x' is:
+    loss, the weights descend `class_weight · CE(x') + weight · SSL`. The modes differ in where `SSL` is taken and in
+    what x' is, with `sum(x') = attack_class_weight · CE(x') + attack_weight · SSL(t(x'))`:
 
     | mode | | SSL is taken at | the attack |
     | --- | --- | --- | --- |
@@ -57,10 +56,9 @@ class JointClassifier(RobustModel):
     | `"clean"` | T1 | t(x) | x' = argmax CE |
     | `"attacked"` | T2 | t(x') | x' = argmax CE |
     | `"own"` | T3 | z' | x' = argmax CE and, by itself, z' = argmax SSL in the ball around t(x) |
-    | `"sum"` | T4 | t(x') | x' = argmax CE(x') + attack_weight · SSL(t(x')) |
-    | `"stronger"` | T5 | t(x') | two candidates, argmax CE(x') and argmax SSL(t(x')), both in the ball around x, each |
-    | | | | found by an attack of its own; image by image the one with the higher |
-    | | | | CE + attack_weight · SSL |
+    | `"sum"` | T4 | t(x'), or t(x) if `auxiliary_at="clean"` | x' = argmax sum(x') |
+    | `"stronger"` | T5 | as T4 | of two candidates, argmax CE(x') and argmax SSL(t(x')), both in the ball around x, |
+    | | | | each found by an attack of its own: image by image the one with the higher sum(x') |
 
     For T5 the candidates are judged by one number, as the losses of two heads are on scales of their own: the sum at
     both, at the points that the attacks return, with batch norm as in the attack; a tie goes to the classes'.
@@ -81,9 +79,14 @@ class JointClassifier(RobustModel):
         auxiliary: The pretext model, on the same `encoder` object and without an attack of its own, such as
             `Rotation(encoder)`.
         mode: See the table.
-        weight: Weight of the task's loss in training, at least 0.
+        weight: Weight of the task's loss in training, at least 0, for `"stronger"` above it.
+        class_weight: Weight of the classes' cross-entropy in training, above 0 (`fit`'s weighs single classes).
         attack_weight: Weight of the task's loss in the attack, at least 0, for `"sum"` and `"stronger"`; by default
             `weight`.
+        attack_class_weight: Weight of the classes' cross-entropy there, at least 0; by default 1. With 0 the attack of
+            `"sum"` climbs the task's loss alone; not both are 0.
+        auxiliary_at: For `"sum"` and `"stronger"`: the task is learned on `"clean"` or on `"attacked"` images, whatever
+            the attack climbs; by default on attacked ones.
         copies: `"drawn"`: one puzzle of each image; `"stack"`: every one that the task knows.
         train: `"full"` or `"partial"`, as in `RobustClassifier`; some of what the task reads has to be trained.
         boundary: With `train="partial"`, as in `RobustClassifier`.
@@ -111,7 +114,10 @@ class JointClassifier(RobustModel):
         auxiliary: Any,
         mode: str = "sum",
         weight: float = 0.5,
+        class_weight: float = 1.0,
         attack_weight: float | None = None,
+        attack_class_weight: float | None = None,
+        auxiliary_at: str | None = None,
         copies: str = "drawn",
         train: str = "full",
         boundary: str | None = None,
@@ -120,14 +126,18 @@ class JointClassifier(RobustModel):
         seed: int = 0,
         name: str | None = "classifier",
     ) -> None:
-        options = checked_options(mode=mode, weight=weight, attack_weight=attack_weight, copies=copies)
+        options = checked_options(
+            mode=mode, weight=weight, class_weight=class_weight, attack_weight=attack_weight,
+            attack_class_weight=attack_class_weight, auxiliary_at=auxiliary_at, copies=copies,
+        )  # fmt: skip
         shared: dict[str, Any] = {"attack": attack, "eval_attack": eval_attack, "seed": seed}
         supervised = RobustClassifier(encoder, num_classes, train=train, boundary=boundary, name="supervised", **shared)
         checked_auxiliary(auxiliary, encoder, mode=mode, copies=copies)
         learns = mode != "plain" and weight > 0
         super().__init__(
             encoder,
-            loss_weights={"adversarial_loss": 1.0, **({"auxiliary_loss": float(weight)} if learns else {})},
+            loss_weights={"adversarial_loss": float(class_weight)}
+            | ({"auxiliary_loss": float(weight)} if learns else {}),
             reported=("clean_loss", "accuracy", "robust_accuracy", "auxiliary_loss", "auxiliary_accuracy"),
             name=name,
             **shared,
@@ -136,7 +146,7 @@ class JointClassifier(RobustModel):
         self.num_classes, self.train, self.boundary = supervised.num_classes, train, supervised.boundary
         for option, value in options.items():
             setattr(self, option, value)
-        self.learns = learns
+        self.learns, self.place = learns, place_of(**options)
         self.built = True
 
     @property
@@ -148,6 +158,24 @@ class JointClassifier(RobustModel):
     def networks(self) -> tuple[keras.Model, ...]:
         """The encoder, and the part of it that the task goes through if that is another model."""
         return self.network, self.auxiliary.network
+
+    @property
+    def chance(self) -> float | None:
+        """What guessing reaches of `auxiliary_accuracy`, in (0, 1); None for a task that does not say it."""
+        return getattr(self.auxiliary, "chance", None)
+
+    @property
+    def chances(self) -> dict[str, float]:
+        chance = self.chance if self.learns else None
+        return {} if chance is None else {"auxiliary_accuracy": chance}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What an export should say of the task beside the classes, and of its options, as JSON; {} without one."""
+        if not self.learns:
+            return {}
+        puzzle = getattr(self.auxiliary, "provenance", {"task": self.auxiliary.name})
+        return {"auxiliary": {**puzzle, **{name: getattr(self, name) for name in OPTIONS}}}
 
     @property
     def trainable_variables(self) -> list[Any]:
@@ -176,15 +204,14 @@ class JointClassifier(RobustModel):
     def climb(self, inputs: Inputs, puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
         if self.mode not in CLIMBING:
             return self.supervised.climb(inputs, puzzle.targets.classes, context, training=training)
-        terms = self._both(inputs, puzzle, training=training)
-        return terms["adversarial_loss"] + self.attack_weight * terms["auxiliary_loss"]
+        return weighed_sum(self, inputs, puzzle, training=training)
 
     def probe(self, inputs: Inputs, puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
         return self.supervised.probe(inputs, puzzle.targets.classes, context, training=training)
 
     def descend(self, inputs: Inputs, puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
         if self.learns:
-            return self._both(inputs, puzzle, training=training)
+            return both_terms(self, inputs, puzzle, training=training)
         return self.supervised.descend(inputs, puzzle.targets.classes, training=training)
 
     def measure(self, inputs: Inputs, puzzle: Puzzle) -> dict[str, tf.Tensor]:
@@ -192,14 +219,14 @@ class JointClassifier(RobustModel):
         if not self.learns:
             return terms
         if self.copies == "stack":
-            asked = self._both(puzzle.inputs, puzzle, training=False)
+            asked = both_terms(self, puzzle.inputs, puzzle, training=False)
             return {**terms, **{name: values for name, values in asked.items() if name.startswith("auxiliary")}}
-        asked = puzzle.targets.auxiliary
-        return {**terms, **self._asked(asked.inputs["images"], asked, training=False)}
+        asked, stream = puzzle.targets.auxiliary, stream_of(self)
+        return {**terms, **solved(self, asked.inputs["images"], asked, training=False, stream=stream)}
 
     def measured_loss(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
-        """That of the classifier, and the weighted loss of the task."""
-        loss = self.supervised.measured_loss(terms)
+        """The weighted losses of the classifier and of the task."""
+        loss = self.class_weight * self.supervised.measured_loss(terms)
         return loss + self.weight * terms["auxiliary_loss"] if self.learns else loss
 
     def _attack(
@@ -209,67 +236,15 @@ class JointClassifier(RobustModel):
         if attack is None or climb == self.probe:
             return self.supervised._attack(attack, self.supervised.probe, classes, seed)
         if self.mode == "own" and self.learns:
-            return self._each_its_own(attack, puzzle, seed)
+            return each_its_own(self, attack, puzzle, seed)
         if self.mode == "stronger":
-            return self._stronger(attack, puzzle, seed)
+            return stronger(self, attack, puzzle, seed)
         return super()._attack(attack, climb, puzzle, seed)
-
-    # The adversaries -------------------------------------------------------------------------------------------------
-
-    def _each_its_own(self, attack: ProjectedGradientDescent, puzzle: Puzzle, seed: tf.Tensor) -> AttackResult:
-        """T3: an attack on each head; what they climbed is added up, what they used of their balls is averaged."""
-        (classes, asked), auxiliary = puzzle.targets, self.auxiliary
-        first = self.supervised._attack(attack, self.supervised.climb, classes, seed)
-        second = auxiliary._attack(attack, auxiliary.climb, asked, fold(seed, 1))
-        inputs = {**first.inputs, "puzzle": second.inputs["images"]}
-        return AttackResult(inputs, first.climb + second.climb, (first.at_bound + second.at_bound) / 2)
-
-    def _stronger(self, attack: ProjectedGradientDescent, puzzle: Puzzle, seed: tf.Tensor) -> AttackResult:
-        """T5: of the adversaries of either head, image by image the one that the weighted sum calls stronger."""
-        (classes, asked), training = puzzle.targets, attack.batch_norm == "training"
-        rendered = asked._replace(inputs=puzzle.inputs)
-        found = [
-            self.supervised._attack(attack, self.supervised.climb, classes, seed),
-            self.auxiliary._attack(attack, self._climb_rendered, rendered, fold(seed, 1)),
-        ]
-        with self.stream("adversarial"), keras.StatelessScope():
-            one, other = (self.climb(each.inputs, puzzle, None, training=training) for each in found)
-        first, second = (each._replace(climb=height) for each, height in zip(found, (one, other), strict=True))
-        return tf.nest.map_structure(tf.stop_gradient, choose(other > one, second, first))
-
-    def _climb_rendered(self, inputs: Inputs, puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
-        """The task's loss at the puzzle that is made of images, `(batch,)`."""
-        del context
-        return self._asked(self._rendered(inputs, puzzle), puzzle, training=training)["auxiliary_loss"]
-
-    # The terms -------------------------------------------------------------------------------------------------------
-
-    def _both(self, inputs: Inputs, puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
-        """The terms of both heads, where the mode takes them."""
-        classes, asked = puzzle.targets
-        if self.copies == "stack":
-            return stack_terms(self, inputs, classes, asked, training=training)
-        terms = self.supervised.descend(inputs, classes, training=training)
-        if self.mode in ("clean", "own"):
-            images = inputs["puzzle"] if self.mode == "own" else asked.inputs["images"]
-        else:
-            images = self._rendered(inputs, asked)
-        return {**terms, **self._asked(images, asked, training=training)}
-
-    def _asked(self, images: tf.Tensor, asked: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
-        stream = "clean" if self.mode == "clean" else "adversarial"
-        loss, accuracy = self.auxiliary.solve(images, asked, training=training, stream=stream)
-        return {"auxiliary_loss": loss, "auxiliary_accuracy": accuracy}
-
-    def _rendered(self, inputs: Inputs, asked: Puzzle) -> tf.Tensor:
-        # An attack's loop may have lost the size, which some tasks have to know.
-        images = tf.ensure_shape(inputs["images"], (None, *self.encoder.input_shape[1:]))
-        return self.auxiliary.render(images, asked)
 
     # Keras -----------------------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        names = ("num_classes", "mode", "weight", "attack_weight", "copies", "train", "boundary")
+        names = ("num_classes", "train", "boundary", *OPTIONS)
         auxiliary = keras.saving.serialize_keras_object(self.auxiliary)
         # The encoder is the one above, and stands in the file once.
         options = {key: value for key, value in auxiliary["config"].items() if key != "encoder"}

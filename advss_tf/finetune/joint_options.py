@@ -2,13 +2,15 @@
 
 Synopsis:
 
-    options = checked_options(mode="sum", weight=0.5, attack_weight=None, copies="drawn")    # attack_weight 0.5
-    checked_auxiliary(Rotation(encoder), encoder, mode="sum", copies="drawn")                # or says what is wrong
+    options = checked_options(mode="sum", weight=0.5, copies="drawn")            # attack_weight 0.5, the rest as well
+    place_of(**options)                                                          # "attacked": where the task is learned
+    checked_auxiliary(Rotation(encoder), encoder, mode="sum", copies="drawn")    # or says what is wrong
 """
 
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import keras
@@ -21,41 +23,108 @@ MODES = ("plain", "clean", "attacked", "own", "sum", "stronger")
 CLIMBING = ("sum", "stronger")
 """The modes whose attack looks at the loss of the pretext task beside that of the classes."""
 COPIES = ("drawn", "stack")
+OPTIONS = ("mode", "weight", "class_weight", "attack_weight", "attack_class_weight", "auxiliary_at", "copies")
+"""What `checked_options` takes and gives."""
+PLACES = ("clean", "attacked")
+"""Where the task of a mode of `CLIMBING` may be learned."""
 
 _RENDERING = ("attacked", *CLIMBING)
 
 
-def checked_options(*, mode: str, weight: float, attack_weight: float | None, copies: str) -> dict[str, Any]:
-    """The options by name; an attack weight that is not given is the weight of training, where there is one.
+def checked_options(
+    *,
+    mode: str,
+    weight: float,
+    copies: str,
+    class_weight: float = 1.0,
+    attack_weight: float | None = None,
+    attack_class_weight: float | None = None,
+    auxiliary_at: str | None = None,
+) -> dict[str, Any]:
+    """The options by name, those of the attack and the place resolved in the modes that have them, else None.
 
     Raises:
         InvalidInput: if one is not what it may be, or does not go with the mode.
     """
     one_of("mode", mode, MODES)
     one_of("copies", copies, COPIES)
-    for name, value in (("weight", weight), ("attack_weight", attack_weight)):
-        if value is not None and not (value >= 0 and math.isfinite(value)):
+    if auxiliary_at is not None:
+        one_of("auxiliary_at", auxiliary_at, PLACES)
+    weights = {"weight": weight, "attack_weight": attack_weight, "attack_class_weight": attack_class_weight}
+    for name, value in weights.items():
+        if value is not None and not (_is_finite(value) and value >= 0):
             raise InvalidInput(f"`{name}` is no weight.", expected="a number >= 0", received=f"{name}={value!r}")
-    if attack_weight is not None and mode not in CLIMBING:
-        raise InvalidInput(
-            f"The attack of mode={mode!r} has no term for `attack_weight`.",
-            expected=f"attack_weight=None, or a mode of {list(CLIMBING)}",
-            received=f"attack_weight={attack_weight!r}",
-        )
-    if copies == "stack" and mode not in ("plain", "sum"):
-        raise InvalidInput(
-            "A stack is attacked as one: it has one mode.",
-            expected="mode='sum' (or 'plain', which has no copies), or copies='drawn'",
-            received=f"copies='stack', mode={mode!r}",
-        )
-    if not weight and attack_weight:
+    if not (_is_finite(class_weight) and class_weight > 0):
+        expected = "a number > 0: without their loss the head of the classes would never be trained"
+        raise InvalidInput("`class_weight` is no weight.", expected=expected, received=f"class_weight={class_weight!r}")
+    _check_copies(mode, copies, auxiliary_at)
+    options = {"mode": mode, "weight": float(weight), "class_weight": float(class_weight), "copies": copies}
+    given: dict[str, Any] = {
+        "attack_weight": attack_weight,
+        "attack_class_weight": attack_class_weight,
+        "auxiliary_at": auxiliary_at,
+    }
+    if mode in CLIMBING:
+        return options | _climbing(mode, weight, **given)
+    _refuse_in_vain(mode, given)
+    return options | given
+
+
+def place_of(*, mode: str, auxiliary_at: str | None, **others: Any) -> str:
+    """Where the task is learned: `"clean"`, `"attacked"`, `"own"`, or `"plain"` for nowhere."""
+    del others
+    return (auxiliary_at or "attacked") if mode in CLIMBING else mode
+
+
+def _climbing(
+    mode: str,
+    weight: float,
+    *,
+    attack_weight: float | None,
+    attack_class_weight: float | None,
+    auxiliary_at: str | None,
+) -> dict[str, Any]:
+    """The options that are resolved where the attack looks at both losses."""
+    if not weight and (attack_weight or mode == "stronger"):
         raise InvalidInput(
             "The attack would climb the loss of a head that is never trained.",
-            expected="weight > 0, or attack_weight=None or 0",
-            received=f"weight={weight!r}, attack_weight={attack_weight!r}",
+            expected="weight > 0, or mode='sum' with attack_weight=None or 0",
+            received=f"{weight=}, {attack_weight=}, {mode=}",
         )
-    climbed = float(weight if attack_weight is None else attack_weight) if mode in CLIMBING else None
-    return {"mode": mode, "weight": float(weight), "attack_weight": climbed, "copies": copies}
+    of_task = float(weight if attack_weight is None else attack_weight)
+    of_classes = 1.0 if attack_class_weight is None else float(attack_class_weight)
+    if not of_task and not of_classes:
+        raise InvalidInput(
+            f"The attack of {mode=} has nothing to climb.",
+            expected="attack_class_weight > 0 or attack_weight > 0",
+            received=f"attack_class_weight={of_classes:g}, attack_weight={of_task:g}",
+        )
+    return {"attack_weight": of_task, "attack_class_weight": of_classes, "auxiliary_at": auxiliary_at or "attacked"}
+
+
+def _refuse_in_vain(mode: str, given: dict[str, Any]) -> None:
+    """Refuses what only the modes of `CLIMBING` heed."""
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidInput(
+                f"`{name}` means nothing to {mode=}, whose attack climbs no sum.",
+                expected=f"{name}=None, or a mode of {list(CLIMBING)}",
+                received=f"{name}={value!r}",
+            )
+
+
+def _check_copies(mode: str, copies: str, auxiliary_at: str | None) -> None:
+    if copies == "stack" and (mode not in ("plain", "sum") or auxiliary_at == "clean"):
+        raise InvalidInput(
+            "A stack is attacked as one, and learned as it was attacked.",
+            expected="mode='sum' (or 'plain', which has no copies) and auxiliary_at=None or 'attacked', "
+            "or copies='drawn'",
+            received=f"copies='stack', mode={mode!r}, auxiliary_at={auxiliary_at!r}",
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def checked_auxiliary(auxiliary: Any, encoder: keras.Model, *, mode: str, copies: str) -> None:

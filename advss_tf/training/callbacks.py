@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 from advss_tf.timing import clock
+from advss_tf.training.reporting import headlines
 from advss_tf.training.robust_model import RobustModel
 from advss_tf.workdir import replacing, write_json
 
@@ -179,6 +180,8 @@ class History(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """Says after each epoch how it went and how long is left, and before that, often, how far the stage is.
 
+    Accuracies are in per cent, beside them what guessing reaches, where the model's `chances` say it.
+
     Args:
         say: Takes one line per epoch, such as `logging.info`.
         stage: The stage's name.
@@ -212,7 +215,7 @@ class Progress(keras.callbacks.Callback):
             self.advance(self.done, logs or {}, self.seconds_left())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        shown = [f"{name} {float(value):.3f}" for name, value in (logs or {}).items() if _is_headline(name)]
+        shown = headlines(logs or {}, getattr(self.model, "chances", {}))
         left = f"{clock(self.seconds_left())} left" if epoch + 1 < self.epochs else "done"
         self.say(f"{self.stage} {epoch + 1}/{self.epochs}: {', '.join(shown)} ({left})")
 
@@ -256,7 +259,3 @@ def save_weights(model: keras.Model, path: Path) -> None:
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The lines of a `history.jsonl`, one dict per epoch; empty if there is no such file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def _is_headline(name: str) -> bool:
-    return name.removeprefix("val_") in {"loss", "accuracy", "robust_accuracy", "knn_accuracy"}

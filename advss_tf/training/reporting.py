@@ -11,7 +11,7 @@ Synopsis:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -19,6 +19,8 @@ import tensorflow as tf
 
 from advss_tf.attacks import AttackResult
 from advss_tf.training.puzzle import Terms
+
+_ACCURACIES = ("accuracy", "robust_accuracy", "knn_accuracy", "auxiliary_accuracy")
 
 
 class Reporting(keras.Model):
@@ -36,6 +38,15 @@ class Reporting(keras.Model):
         """The running means of what has been reported since the last reset; names that were not are left out."""
         return {tracker.name: tracker.result() for tracker in self._trackers if _was_updated(tracker)}
 
+    @property
+    def chances(self) -> dict[str, float]:
+        """What guessing reaches of the accuracies that are reported, where it is known: `{name: in (0, 1)}`.
+
+        A model with an attribute `chance` means it of `accuracy` and `robust_accuracy`.
+        """
+        chance = getattr(self, "chance", None)
+        return {} if chance is None else {"accuracy": chance, "robust_accuracy": chance}
+
     def report(self, terms: Terms, weights: tf.Tensor | None, attacked: AttackResult) -> list[str]:
         """Adds the terms `(batch,)` and what the attack found to the running means; gives their names."""
         if attacked.climb is not None:
@@ -51,6 +62,23 @@ class Reporting(keras.Model):
         # Several workers can only average what has a first axis (keras issue 20585).
         shape = (1,) if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy) else ()
         return {name: tf.reshape(trackers[name].result(), shape) for name in names}
+
+
+def headlines(logs: Mapping[str, float], chances: Mapping[str, float]) -> list[str]:
+    """What a line about an epoch says of its logs: losses, and accuracies beside what guessing reaches.
+
+    >>> headlines({"loss": 1.25, "kl": 0.1, "val_accuracy": 0.431}, {"accuracy": 0.25})
+    ['loss 1.250', 'val_accuracy 43.1 % (chance 25.0 %)']
+    """
+    shown = []
+    for name, value in logs.items():
+        what = name.removeprefix("val_")
+        if what == "loss":
+            shown.append(f"{name} {float(value):.3f}")
+        elif what in _ACCURACIES:
+            chance = f" (chance {100 * chances[what]:.1f} %)" if what in chances else ""
+            shown.append(f"{name} {100 * float(value):.1f} %{chance}")
+    return shown
 
 
 def _was_updated(tracker: keras.metrics.Mean) -> bool:

@@ -31,6 +31,7 @@ def test_a_task_beside_the_classes_is_t4_of_one_drawn_puzzle_unless_said_otherwi
     auxiliary = make_recipe(_values()).finetune.auxiliary
     assert (auxiliary.mode, auxiliary.copies) == ("sum", "drawn")
     assert (auxiliary.weight, auxiliary.attack_weight) == (0.5, None)
+    assert (auxiliary.class_weight, auxiliary.attack_class_weight, auxiliary.auxiliary_at) == (1.0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,27 @@ def test_a_task_beside_the_classes_is_t4_of_one_drawn_puzzle_unless_said_otherwi
         *(
             (_values(mode=mode, copies="stack"), f"{PATH}.copies: stacks are attacked together with the image.")
             for mode in ("clean", "attacked", "own", "stronger")
+        ),
+        *(
+            (_values(mode=mode, attack_class_weight=1.0), f"{PATH}.attack_class_weight: weighs nothing in the attack")
+            for mode in ("plain", "own")
+        ),
+        (_values(mode="own", auxiliary_at="clean"), f"{PATH}.auxiliary_at: is what mode own says by itself."),
+        (_values(auxiliary_at="own"), f"{PATH}.auxiliary_at: is not known."),
+        (_values(class_weight=0), f"{PATH}.class_weight: must be"),
+        (_values(attack_class_weight=-1), f"{PATH}.attack_class_weight: must not be negative."),
+        (
+            _values(attack_class_weight=0, attack_weight=0),
+            f"{PATH}.attack_class_weight: leaves the attack nothing to climb. Expected: null or above 0",
+        ),
+        (_values(weight=0, attack_class_weight=0), f"{PATH}.attack_class_weight: leaves the attack nothing to climb."),
+        (
+            _values(mode="stronger", weight=0),
+            f"{PATH}.weight: leaves one of two adversaries a head that is never trained. Expected: above 0",
+        ),
+        (
+            _values(copies="stack", auxiliary_at="clean"),
+            f"{PATH}.auxiliary_at: would leave a stack attacked in vain. Expected: null, or copies: drawn",
         ),
         (
             _values(copies="stack", task={"kind": "selfie"}),
@@ -96,6 +118,9 @@ def test_what_cannot_be_gives_one_line(values, sentence):
     [
         _values(weight=0, attack_weight=0),
         _values(mode="stronger", attack_weight=2.0),
+        _values(mode="stronger", attack_class_weight=0, auxiliary_at="clean"),
+        _values(attack_class_weight=0, auxiliary_at="attacked", copies="stack"),
+        _values(mode="own", class_weight=0.25),
         _values(mode="plain", copies="stack"),
         _values(copies="stack", task={"kind": "jigsaw", "grid": 2, "num_permutations": 5}),
         _values(copies="stack", task={"kind": "jigsaw", "faithful": True, "balanced": True, "identity_share": 0}),
@@ -109,6 +134,7 @@ def test_what_is_unusual_but_right_is_accepted(values):
 
 def test_every_option_is_swept_by_a_dotted_path():
     changes = ["mode=stronger", "copies=drawn", "weight=0.25", "attack_weight=1", "task.kind=rotation"]
+    changes += ["class_weight=2", "attack_class_weight=0", "auxiliary_at=clean"]
     recipe = load_recipe(CONFIGS / "digits_joint.yaml", [f"finetune.auxiliary.{change}" for change in changes])
     auxiliary = recipe.finetune.auxiliary
     assert (auxiliary.mode, auxiliary.copies, auxiliary.weight, auxiliary.attack_weight) == (
@@ -117,6 +143,7 @@ def test_every_option_is_swept_by_a_dotted_path():
         0.25,
         1,
     )
+    assert (auxiliary.class_weight, auxiliary.attack_class_weight, auxiliary.auxiliary_at) == (2, 0, "clean")
 
 
 @pytest.mark.parametrize("name", ["digits_joint", "hendrycks2019_rotation"])

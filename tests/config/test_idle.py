@@ -58,6 +58,18 @@ def test_a_task_beside_the_classes_weighs_nothing_in_the_mode_plain(change):
     assert not same(change, beside=["finetune.auxiliary.mode=sum"])
 
 
+@pytest.mark.parametrize("change", ["attack_weight=0.5", "attack_class_weight=1", "auxiliary_at=attacked"])
+def test_what_says_the_same_as_null_of_the_attack_of_a_sum_is_idle(change):
+    beside, name = ["finetune.auxiliary.mode=sum"], change.partition("=")[0]
+    assert same(f"finetune.auxiliary.{change}", beside=beside)
+    other = "clean" if name == "auxiliary_at" else "0.75"
+    assert not same(f"finetune.auxiliary.{name}={other}", beside=beside)
+
+
+def test_the_weight_of_the_classes_is_idle_in_no_mode():
+    assert not same("finetune.auxiliary.class_weight=2")
+
+
 CONTRASTIVE = "pretrain.task={kind: %s}"
 
 

@@ -77,6 +77,15 @@ def test_the_grid_of_digits_has_the_paper_s_names_at_three_seeds_and_p1_once():
     assert {cell.name for cell in cells} == names and len(cells) == 84
 
 
+def test_the_grid_of_modes_has_each_at_two_weights_and_three_seeds_and_t0_once():
+    cells = load_grid(GRIDS[0].with_name("grid_digits_joint.yaml")).cells
+    modes = ("T1-clean", "T2-attacked", "T3-own", "T4-sum")
+    groups = {"T0-plain", *(f"{mode}-{weight}" for mode in modes for weight in ("w0.5", "w2"))}
+    assert {cell.name for cell in cells} == {f"{group}-seed{seed}" for group in groups for seed in range(3)}
+    assert len(cells) == 27 and {cell.group for cell in cells} == groups
+    assert {cell.place["weight"] for cell in cells if cell.place["mode"] == "T0-plain"} == {None}
+
+
 def test_the_f4_column_of_the_small_cifar_grid_is_the_recipe_itself():
     grid = load_grid(GRIDS[0].with_name("grid_cifar10_small.yaml"))
     (cell,) = grid.only(["pretraining=P3", "finetuning=F4", "seed=0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from math import exp, log, sqrt
 
@@ -13,7 +14,7 @@ import tensorflow as tf
 from advss_tf.attacks import L2, Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
-from advss_tf.pretext import Rotation
+from advss_tf.pretext import Jigsaw, Rotation
 from advss_tf.randomness import seed_for
 from advss_tf.training import Batch, Puzzle
 
@@ -93,6 +94,34 @@ def test_the_weights_descend_the_sum_as_weighed():
         model.train_on_batch(GREY, LABEL)
         moved = model.auxiliary.head.kernel.numpy() - TURNS
         np.testing.assert_allclose(moved[0], -0.1 * weight * 0.5 * np.array([0.25, -0.75, 0.25, 0.25]), atol=1e-6)
+
+
+@pytest.mark.parametrize("class_weight", [0.5, 2.0])
+def test_the_weight_of_the_classes_is_in_the_loss_and_in_what_descends_it(class_weight):
+    """At (.75, .75, .25, .25) class 0 has the logit 3, so its column of the head moves by -rate · weight · p · x'."""
+    model = linear(mode="clean", weight=0.5, class_weight=class_weight)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    logs = model.train_on_batch(GREY, LABEL, return_dict=True)
+    assert logs["loss"] == pytest.approx(class_weight * CE["of classes"] + 0.5 * SSL["grey"], rel=1e-5)
+    assert logs["attack_climb"] == pytest.approx(log(2), rel=1e-5)
+    moved, p = model.head.kernel.numpy() - CLASSES, exp(3) / (1 + exp(3))
+    expected = -0.1 * class_weight * p * np.array([0.75, 0.75, 0.25, 0.25])
+    np.testing.assert_allclose(moved, np.stack([expected, -expected], axis=1), atol=1e-6)
+    logs = linear(mode="clean", weight=0.5, class_weight=class_weight).evaluate(
+        GREY, LABEL, verbose=0, return_dict=True
+    )
+    assert logs["loss"] == pytest.approx(class_weight * CE["of classes"] + 0.5 * SSL["grey"], rel=1e-5)
+
+
+def test_guessing_and_the_puzzle_beside_the_classes_are_named_where_there_is_one(tiny_encoder):
+    jigsaw = Jigsaw(tiny_encoder, grid=2, num_permutations=4)
+    model = JointClassifier(tiny_encoder, 3, auxiliary=jigsaw, attack=ONE_STEP, attack_class_weight=2)
+    assert model.chance == 0.2 and model.chances == {"auxiliary_accuracy": 0.2}
+    said = json.loads(json.dumps(model.provenance))["auxiliary"]
+    assert (said["task"], said["permutations"]) == ("jigsaw", jigsaw.permutations.tolist())
+    assert (said["mode"], said["weight"], said["class_weight"], said["attack_class_weight"]) == ("sum", 0.5, 1.0, 2.0)
+    plain = JointClassifier(tiny_encoder, 3, auxiliary=jigsaw, attack=ONE_STEP, mode="plain")
+    assert plain.provenance == {} == plain.chances
 
 
 def test_of_two_adversaries_the_stronger_is_chosen_image_by_image():
@@ -195,7 +224,8 @@ def test_what_does_not_fit_is_refused(tiny_encoder):
     other = keras.models.clone_model(tiny_encoder)
     for options, words in (
         ({"auxiliary": Rotation(other)}, "`auxiliary` is on another encoder"),
-        ({"mode": "clean", "attack_weight": 1.0}, "has no term for `attack_weight`"),
+        ({"mode": "clean", "attack_weight": 1.0}, "`attack_weight` means nothing to mode='clean'"),
+        ({"class_weight": 0}, "`class_weight` is no weight"),
         ({"attack": None}, "`attack` does not go with how='adversarial'"),
         ({"train": "head"}, "`train` is not known"),
         ({"train": "linear"}, "`auxiliary` would teach the encoder nothing"),

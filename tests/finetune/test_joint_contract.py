@@ -24,8 +24,12 @@ TASKS = {
     "jigsaw": lambda encoder: Jigsaw(encoder, grid=2, num_permutations=3),
     "selfie": lambda encoder: Selfie(encoder, num_layers=1, num_heads=2),
 }
-FORMS = [{"mode": "own"}, {"mode": "stronger"}, {"mode": "sum", "copies": "stack"}]
-EACH_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
+FORMS = [
+    {"mode": "own", "class_weight": 0.5},
+    {"mode": "stronger", "attack_class_weight": 2.0, "auxiliary_at": "clean"},
+    {"mode": "sum", "copies": "stack"},
+]
+EACH_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(map(str, form.values())))
 
 
 def made(encoder, *, task="rotation", **options):

@@ -9,7 +9,7 @@ import pytest
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
-from advss_tf.finetune.joint_options import MODES, checked_auxiliary, checked_options
+from advss_tf.finetune.joint_options import MODES, checked_auxiliary, checked_options, place_of
 from advss_tf.pretext import Jigsaw, Rotation, Selfie
 from advss_tf.training import RobustModel
 
@@ -25,8 +25,27 @@ def test_the_weight_of_the_attack_is_that_of_training_where_the_attack_has_one(m
 
 def test_the_two_weights_are_separate():
     options = checked_options(**{**GIVEN, "weight": 0.25, "attack_weight": 2})
-    assert options == {"mode": "sum", "weight": 0.25, "attack_weight": 2.0, "copies": "drawn"}
+    assert options == {
+        "mode": "sum", "weight": 0.25, "class_weight": 1.0, "attack_weight": 2.0, "attack_class_weight": 1.0,
+        "auxiliary_at": "attacked", "copies": "drawn",
+    }  # fmt: skip
     assert checked_options(**{**GIVEN, "weight": 0.25, "attack_weight": 0})["attack_weight"] == 0.0
+
+
+def test_the_place_is_the_mode_s_own_unless_the_attack_looks_at_both():
+    own = {"plain": "plain", "clean": "clean", "attacked": "attacked", "own": "own"}
+    for mode in MODES:
+        options = checked_options(**{**GIVEN, "mode": mode})
+        assert place_of(**options) == own.get(mode, "attacked")
+        assert (options["auxiliary_at"] is None) == (options["attack_class_weight"] is None) == (mode in own)
+    for mode in ("sum", "stronger"):
+        assert place_of(**checked_options(**{**GIVEN, "mode": mode, "auxiliary_at": "clean"})) == "clean"
+
+
+def test_resolved_options_are_options():
+    for mode in MODES:
+        options = checked_options(**{**GIVEN, "mode": mode, "class_weight": 2})
+        assert checked_options(**options) == options
 
 
 @pytest.mark.parametrize(
@@ -40,9 +59,22 @@ def test_the_two_weights_are_separate():
         ({"weight": 0.0, "attack_weight": 2.0}, "The attack would climb the loss of a head that is never trained"),
         ({"attack_weight": float("inf")}, "`attack_weight` is no weight"),
         *(
-            ({"mode": mode, "attack_weight": 1.0}, f"The attack of mode={mode!r} has no term for `attack_weight`")
+            ({"mode": mode, name: value}, f"`{name}` means nothing to mode={mode!r}, whose attack climbs no sum")
             for mode in ("plain", "clean", "attacked", "own")
+            for name, value in (("attack_weight", 1.0), ("attack_class_weight", 1.0), ("auxiliary_at", "clean"))
         ),
+        ({"class_weight": 0}, "`class_weight` is no weight. Expected: a number > 0"),
+        ({"class_weight": "1"}, "`class_weight` is no weight"),
+        ({"attack_class_weight": -1.0}, "`attack_class_weight` is no weight"),
+        ({"auxiliary_at": "own"}, "`auxiliary_at` is not known"),
+        ({"attack_weight": 0, "attack_class_weight": 0}, "The attack of mode='sum' has nothing to climb"),
+        ({"weight": 0, "attack_class_weight": 0}, "The attack of mode='sum' has nothing to climb"),
+        (
+            {"mode": "stronger", "attack_weight": 0, "attack_class_weight": 0},
+            "The attack of mode='stronger' has nothing to climb",
+        ),
+        ({"mode": "stronger", "weight": 0}, "would climb the loss of a head that is never trained"),
+        ({"copies": "stack", "auxiliary_at": "clean"}, "A stack is attacked as one, and learned as it was attacked"),
         *(({"mode": mode, "copies": "stack"}, "A stack is attacked as one") for mode in ("clean", "own", "stronger")),
     ],
 )

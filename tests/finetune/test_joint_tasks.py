@@ -60,12 +60,19 @@ def test_a_stack_of_jigsaws_takes_a_step(tiny_images, tiny_labels, two_stages):
     assert logs["loss"] == pytest.approx(logs["adversarial_loss"] + 0.5 * logs["auxiliary_loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize(("mode", "moved"), [("clean", {"clean", "adversarial"}), ("own", {"adversarial"})])
+@pytest.mark.parametrize(
+    ("options", "moved"),
+    [
+        ({"mode": "clean"}, {"clean", "adversarial"}),
+        ({"mode": "own"}, {"adversarial"}),
+        ({"mode": "sum", "auxiliary_at": "clean"}, {"clean", "adversarial"}),
+    ],
+)
 def test_the_task_goes_through_the_branch_of_the_images_that_it_is_learned_on(
-    mode, moved, tiny_images, tiny_labels, two_stages
+    options, moved, tiny_images, tiny_labels, two_stages
 ):
     encoder = two_stages(BranchedBatchNormalization)
-    model = made(encoder, mode=mode)
+    model = made(encoder, **options)
     before = {variable.path: variable.numpy() for variable in encoder.variables}
     model.train_on_batch(tiny_images, tiny_labels)
     changed = {v.path for v in encoder.variables if "moving_mean" in v.path and (v.numpy() != before[v.path]).any()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,15 @@ def test_a_run_leaves_everything_that_its_layout_promises(story):
     ):  # fmt: skip
         assert (workdir / name).exists(), name
     assert not list(workdir.rglob(".*")), "nothing half-written is left"
+
+
+def test_what_guessing_reaches_is_said_when_a_puzzle_begins_and_after_each_of_its_epochs(story):
+    log = (story[1] / "run.log").read_text()
+    assert "pretrain: rotation, chance 25 %, 1 epochs" in log and "finetune: classifier, 2 epochs" in log
+    (epoch,) = re.findall(r"pretrain 1/1: .*", log)
+    for name in ("accuracy", "robust_accuracy", "val_accuracy", "val_robust_accuracy"):
+        assert re.search(rf"[:,] {name} \d+\.\d % \(chance 25\.0 %\)", epoch), (name, epoch)
+    assert all("chance" not in line for line in re.findall(r"finetune \d/2: .*", log))
 
 
 def test_the_second_time_nothing_is_run_again(story, capsys):

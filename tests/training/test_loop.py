@@ -12,9 +12,10 @@ import tensorflow as tf
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.data import load_data
 from advss_tf.errors import InvalidInput
-from advss_tf.finetune import RobustClassifier
+from advss_tf.finetune import JointClassifier, RobustClassifier
+from advss_tf.pretext import Rotation
 from advss_tf.training import SGD, KNNProbe, cosine
-from advss_tf.training.callbacks import Best, Checkpoint, averaged, read_history
+from advss_tf.training.callbacks import Best, Checkpoint, Progress, averaged, read_history
 from advss_tf.training.loop import Saving, train
 
 STEPS, EPOCHS, BATCH = 5, 3, 16
@@ -114,6 +115,31 @@ def test_a_probe_is_in_the_history_and_on_the_screen_wherever_the_run_was_cut(em
     assert [value is not None for value in values[0]] == [False, True, True]
     assert picked == picked_plain
     assert ["val_knn_accuracy" in line for line in said] == [False, True, True]
+
+
+def test_the_line_of_an_epoch_has_accuracies_in_per_cent_beside_what_guessing_reaches():
+    said, logs = [], {"loss": 1.25, "accuracy": 0.431, "kl": 3.0, "val_robust_accuracy": 0.3, "val_knn_accuracy": 0.5}
+    for model in (Rotation(make_model().encoder), make_model()):
+        progress = Progress(said.append, stage="pretrain", epochs=3, steps_per_epoch=5)
+        progress.set_model(model)
+        progress.on_epoch_end(2, logs)
+    puzzle, classes = said
+    assert puzzle == (
+        "pretrain 3/3: loss 1.250, accuracy 43.1 % (chance 25.0 %), val_robust_accuracy 30.0 % (chance 25.0 %), "
+        "val_knn_accuracy 50.0 % (done)"
+    )
+    assert classes == (
+        "pretrain 3/3: loss 1.250, accuracy 43.1 %, val_robust_accuracy 30.0 %, val_knn_accuracy 50.0 % (done)"
+    )
+
+
+def test_beside_the_classes_guessing_is_said_of_the_puzzle_alone():
+    said, encoder = [], make_model().encoder
+    model = JointClassifier(encoder, 10, auxiliary=Rotation(encoder), attack=ProjectedGradientDescent(Linf(0.1)))
+    progress = Progress(said.append, stage="finetune", epochs=1, steps_per_epoch=5)
+    progress.set_model(model)
+    progress.on_epoch_end(0, {"robust_accuracy": 0.2, "auxiliary_loss": 1.0, "val_auxiliary_accuracy": 0.3333})
+    assert said == ["finetune 1/1: robust_accuracy 20.0 %, val_auxiliary_accuracy 33.3 % (chance 25.0 %) (done)"]
 
 
 def test_averaged_gives_the_weights_back():

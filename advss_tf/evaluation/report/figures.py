@@ -181,12 +181,12 @@ def mark_training(axes: Axes, records: Sequence[Record], scale: float) -> None:
 
 def curve_look(number: int) -> dict[str, Any]:
     """Colour, marker and dashes of the curve of a number, from 0: no two of 36 are alike."""
-    index = number % len(SERIES)
+    # The seventh curve has the first one's colour, with another marker and in other dashes.
+    again, index = divmod(number, len(SERIES))
     return {
         "color": SERIES[index],
-        "marker": MARKERS[index],
-        # The seventh curve has the first one's colour, in other dashes.
-        "linestyle": _DASHES[(number + number // len(SERIES)) % len(_DASHES)],
+        "marker": MARKERS[(index + 2 * again) % len(MARKERS)],
+        "linestyle": _DASHES[(index + again) % len(_DASHES)],
         "markersize": 5.5,
         "markeredgewidth": 0,
     }

@@ -6,6 +6,8 @@ Synopsis:
     for panel in robust_by_epoch(outcomes, axes=axes):
         panel.name, panel.svg              # "F4", one panel for each way of finetuning
 
+What panels do not tell apart, as a baseline that an axis does not reach, is drawn in each of them.
+
 A curve is the mean over the runs of a group, its band reaches from the lowest run to the highest.
 
 References:
@@ -39,7 +41,7 @@ from advss_tf.evaluation.report.grid_table import Outcome, grouped, judged_epsil
 from advss_tf.evaluation.report.svg import MUTED, SERIES, SETTINGS, panel, svg_text
 
 # More curves than this are drawn in several panels.
-_MOST_CURVES = 8
+_MOST_CURVES = 9
 _LARGEST_AREA, _SMALLEST_AREA = 170.0, 8.0
 _SPLITS = "finetuning"
 
@@ -115,12 +117,12 @@ def _panels(
     curves = {name: [each for each in same if points_of(each)] for name, same in grouped(outcomes).items()}
     curves = {name: same for name, same in curves.items() if same}
     split = _SPLITS if _SPLITS in axes else axes[-1] if len(axes) > 1 and len(curves) > _MOST_CURVES else None
-    values = list(dict.fromkeys(same[0].place.get(split) for same in curves.values())) if split else [None]
-    for value in values:
-        chosen = [same for same in curves.values() if split is None or same[0].place.get(split) == value]
-        if chosen:
-            rest = [axis for axis in axes if axis != split]
-            yield Panel(value or "", _drawn(chosen, rest, value or "", points_of, dress))
+    values = dict.fromkeys(same[0].place.get(split or "") for same in curves.values())
+    parted = {value: None for value in values if value is not None}
+    for value in parted or values:
+        chosen = [same for same in curves.values() if same[0].place.get(split or "") in (None, value)]
+        rest = [axis for axis in axes if axis != split]
+        yield Panel(value or "", _drawn(chosen, rest, value or "", points_of, dress))
 
 
 def _drawn(
@@ -139,7 +141,8 @@ def _drawn(
                 faint = {} if len(curves) <= MAX_BANDS else {"alpha": 0.07}
                 lows, highs = ([pick(points[place]) for place in places] for pick in (min, max))
                 plot.fill_between(places, lows, highs, **band_look(number) | faint)
-            label = " ".join(filter(None, (same[0].place.get(axis) for axis in axes))) or title or same[0].group
+            own = title if title in same[0].place.values() else same[0].group
+            label = " ".join(filter(None, (same[0].place.get(axis) for axis in axes))) or own
             few = {} if len(places) <= 12 else {"markersize": 0}
             means = [_average(points[place]) for place in places]
             plot.plot(places, means, label=legend_text(label), **curve_look(number) | few)

@@ -162,7 +162,46 @@ def test_many_curves_are_parted_by_the_last_axis():
         for a in "uvwxyz" for b in "pq"
     ]  # fmt: skip
     assert [each.name for each in accuracy_by_epsilon(outcomes, axes=["a", "b"])] == ["p", "q"]
-    assert [each.name for each in accuracy_by_epsilon(outcomes[:4], axes=["a", "b"])] == [""]
+    assert [each.name for each in accuracy_by_epsilon(outcomes[:9], axes=["a", "b"])] == [""]
+
+
+def modes(*names, weights=("w0.5", "w2")):
+    """A baseline that has no weight, and modes that have each of them."""
+    places = [("plain", None), *((name, weight) for name in names for weight in weights)]
+    return [
+        Outcome(f"{m}-{w}", {"mode": m, "weight": w}, "-".join(filter(None, (m, w))),
+                record=record(90 - n, 50, epsilons=(0.1, 0.2)))
+        for n, (m, w) in enumerate(places)
+    ]  # fmt: skip
+
+
+def test_nine_curves_are_one_figure_and_no_two_of_them_look_alike(drawn):
+    assert [each.name for each in accuracy_by_epsilon(modes("a", "b", "c", "d"), axes=["mode", "weight"])] == [""]
+    (axes,) = drawn
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert len(lines) == 9
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 9
+    assert len({(line.get_marker(), str(line._unscaled_dash_pattern)) for line in lines}) == 9
+
+
+def test_a_baseline_that_panels_do_not_tell_apart_is_drawn_in_each_of_them(drawn):
+    panels = accuracy_by_epsilon(modes("a", "b", "c", "d", "e"), axes=["mode", "weight"])
+    assert [each.name for each in panels] == ["w0.5", "w2"]
+    for each, axes in zip(panels, drawn, strict=True):
+        assert {"plain", "a", "b", "c", "d", "e", each.name} <= set(texts(each.svg))
+        assert axes.lines[0].get_ydata()[0] == 0.9  # its clean accuracy; those of the others are lower
+        assert len([line for line in axes.lines if len(line.get_xdata()) == 3]) == 6
+
+
+def test_a_baseline_without_any_other_value_has_its_own_name():
+    fresh = run(None, "P1", None)
+    for panel in robust_by_epoch([fresh, run("rotation", "P3", "F3"), run("rotation", "P3", "F4")], axes=AXES):
+        assert panel.name in ("F3", "F4") and {"P1", "rotation P3"} <= set(texts(panel.svg))
+    base = replace(fresh, place={"finetuning": None}, group="base")
+    (panel,) = robust_by_epoch([base, replace(fresh, place={"finetuning": "F4"}, group="F4")], axes=["finetuning"])
+    assert panel.name == "F4" and {"base", "F4"} <= set(texts(panel.svg))
+    (panel,) = robust_by_epoch([base], axes=["finetuning"])
+    assert panel.name == ""
 
 
 def test_figures_have_no_colours_of_their_own_and_names_are_text():
