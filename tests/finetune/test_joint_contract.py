@@ -1,4 +1,4 @@
-"""What the joint classifier keeps in every mode: replicas, saving, resuming, hand-off, serving."""
+"""What the joint classifier keeps in every mode: replicas, saving, resuming, compiling, hand-off, serving."""
 
 from __future__ import annotations
 
@@ -24,12 +24,20 @@ TASKS = {
     "jigsaw": lambda encoder: Jigsaw(encoder, grid=2, num_permutations=3),
     "selfie": lambda encoder: Selfie(encoder, num_layers=1, num_heads=2),
 }
-FORMS = [
-    {"mode": "own", "class_weight": 0.5},
-    {"mode": "stronger", "attack_class_weight": 2.0, "auxiliary_at": "clean"},
-    {"mode": "sum", "copies": "stack"},
-]
-EACH_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(map(str, form.values())))
+FORMS = {
+    "clean": {"mode": "clean"},
+    "attacked": {"mode": "attacked"},
+    "own": {"mode": "own", "class_weight": 0.5},
+    "stronger": {"mode": "stronger", "attack_class_weight": 2.0, "auxiliary_at": "clean"},
+    "sum": {"mode": "sum"},
+    "stack": {"mode": "sum", "copies": "stack"},
+}
+
+
+def _each(*at_once):
+    """A test for each form, all but these among the slow ones."""
+    cases = [pytest.param(form, id=n, marks=() if n in at_once else pytest.mark.slow) for n, form in FORMS.items()]
+    return pytest.mark.parametrize("form", cases)
 
 
 def made(encoder, *, task="rotation", **options):
@@ -38,7 +46,7 @@ def made(encoder, *, task="rotation", **options):
     return model
 
 
-@EACH_FORM
+@_each("clean", "own", "stronger", "stack")
 def test_two_replicas_end_with_the_weights_of_one(form, tiny_images, tiny_labels, two_stages):
     """Same global batches, so only the order of additions differs: after four steps 1e-5 (weights are about 0.1)."""
     data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels)).repeat(4).batch(8)
@@ -55,7 +63,7 @@ def test_two_replicas_end_with_the_weights_of_one(form, tiny_images, tiny_labels
         np.testing.assert_allclose(logs[name], others[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-@EACH_FORM
+@_each("clean", "own", "stronger", "stack")
 def test_saved_and_loaded_it_goes_on_the_same(form, tiny_encoder, tiny_images, tiny_labels, tmp_path):
     model = made(tiny_encoder, task="rotation" if "copies" in form else "jigsaw", seed=3, attack_weight=None, **form)
     model.fit(tiny_images, tiny_labels, verbose=0)
@@ -73,7 +81,8 @@ def test_saved_and_loaded_it_goes_on_the_same(form, tiny_encoder, tiny_images, t
     assert configs[0] == configs[1] and json.dumps(configs[0])
 
 
-def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, tmp_path, two_stages):
+@_each("clean", "stronger")
+def test_a_run_cut_at_a_step_ends_with_the_same_bits(form, tiny_images, tiny_labels, tmp_path, two_stages):
     def make_dataset(*, start_step, num_steps, **_):
         data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels))
         return data.batch(4).repeat().skip(start_step).take(num_steps)
@@ -87,7 +96,7 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, t
                 raise KeyboardInterrupt
 
         while True:
-            model = made(two_stages(keras.layers.BatchNormalization), mode="stronger")
+            model = made(two_stages(keras.layers.BatchNormalization), **form)
             try:
                 train(
                     model, make_dataset, steps_per_epoch=2, epochs=2, batch_size=4, folder=folder,
@@ -101,6 +110,18 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(tiny_images, tiny_labels, t
     whole, cut = run(tmp_path / "whole", None), run(tmp_path / "cut", 3)
     for one, other in zip(whole.get_weights(), cut.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [FORMS["sum"], FORMS["stronger"]], ids=["sum", "stronger"])
+def test_a_step_can_be_compiled_by_xla(form, tiny_images, tiny_labels, two_stages):
+    """As Keras does by default where there is one GPU."""
+    model = made(two_stages(), **form)
+    model.compile(optimizer=SGD(0.05), jit_compile=True)
+    before = model.get_weights()
+    model.fit(tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels)).batch(8), verbose=0)
+    assert any(np.abs(one - other).max() > 1e-4 for one, other in zip(before, model.get_weights(), strict=True))
+    assert np.isfinite(model.evaluate(tiny_images, tiny_labels, verbose=0, return_dict=True)["loss"])
 
 
 def test_what_is_served_is_the_supervised_part_alone(tiny_encoder, tiny_images, tmp_path):

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from advss_tf.config import dump_recipe, load_grid
 from advss_tf.errors import InvalidInput
-from advss_tf.evaluation import Record, Result
 from advss_tf.grid import run_grid
 from advss_tf.grid import running as module
 from advss_tf.grid.cell_process import ProcessEnded, stages_of
@@ -52,27 +51,11 @@ class Killed(BaseException):
     """What no `except Exception` catches, as kill -9 would not be caught."""
 
 
-def record(name, *, clean=80, robust=50):
-    def row(attack, right, **more):
-        return Result.from_counts(attack, right, 100, class_correct=(right, 0), **more)
-
-    rows = (
-        row("clean", clean),
-        row("pgd-20", robust, threat="Linf", eps=0.1, num_restarts=1),
-        row("worst", robust, threat="Linf", eps=0.1),
-    )
-    return Record(
-        name=name, threat="Linf", eps=0.1, clean_acc=clean / 100, robust_acc=robust / 100, suite="quick", results=rows,
-        seed=0, batch_size=10, num_images=100, num_images_available=100, image_shape=(8, 8, 1), num_classes=2,
-        class_names=("a", "b"), class_totals=(50, 50), images_fingerprint="f", output="logits", versions={},
-        device="cpu", date="2020-01-01", seconds=1.0, forward_passes=1.0, backward_passes=1.0,
-    )  # fmt: skip
-
-
 class FakeCells:
     """Runs cells without training: stages leave their files, some fail, one is killed; some cells are refused."""
 
-    def __init__(self, *, failing=(), killed=None, ended=None, refused=()):
+    def __init__(self, record, *, failing=(), killed=None, ended=None, refused=()):
+        self.record = record
         self.failing, self.killed, self.ended, self.stages = set(failing), killed, ended, []
         self.refused = set(refused)
 
@@ -93,7 +76,7 @@ class FakeCells:
             if (workdir.root.name, stage) in self.failing:
                 raise RuntimeError(f"{stage} is out of sorts")
             if stage == "evaluate":
-                record(recipe.name, robust=40 + recipe.seed).save(workdir.record)
+                self.record(recipe.name, robust=40 + recipe.seed).save(workdir.record)
             if stage == "finetune":
                 line = {"epoch": 1, "val_robust_accuracy": 0.5, "seconds": 2.0}
                 with module.replacing(workdir.stage(stage) / "history.jsonl") as file:
@@ -109,11 +92,11 @@ def small(tmp_path):
 
 
 @pytest.fixture
-def go(small, tmp_path):
+def go(small, tmp_path, record):
     """Runs the grid in `tmp_path/run`; gives how many cells failed, the fake, and what the screen said."""
 
     def going(grid=small, cells=None, **fake):
-        page, runner = io.StringIO(), FakeCells(**fake)
+        page, runner = io.StringIO(), FakeCells(record, **fake)
 
         def screen(log):
             return Screen(log, console=Console(file=page, width=200, soft_wrap=True))

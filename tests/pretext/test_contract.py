@@ -35,19 +35,22 @@ OPTIONS = {
 WITH_NEGATIVES = sorted(set(CONTRASTIVE) - {"deacl"})
 KINDS = sorted(TASKS)
 # Forms of which these tests see little that no other one has are put through them by `bin/test --slow`.
-LATER = ("a_infonce", "acl_air", "dynacl", "rocl", "simclr", "selfie faithful")
+LATER = ("a_infonce", "acl_air", "dynacl", "ensemble with selfie", "rocl", "simclr", "selfie faithful")
 
 
-def _each(forms):
+def _each(forms, later=LATER):
     """A test for each `(kind, form)` by its name, some methods among the slow ones."""
-    marks = dict.fromkeys(LATER, pytest.mark.slow)
+    marks = dict.fromkeys(later, pytest.mark.slow)
     cases = [pytest.param(*form, id=name, marks=marks.get(name, ())) for name, form in forms.items()]
     return pytest.mark.parametrize(("kind", "form"), cases)
 
 
-EACH_KIND = _each({kind: (kind, {}) for kind in KINDS})
+# In an ensemble Selfie has batch norms of its own.
+WITH_SELFIE = ("ensemble", {"tasks": ("rotation", {"kind": "selfie", **OPTIONS["selfie"]})})
+METHODS = {**{kind: (kind, {}) for kind in KINDS}, "ensemble with selfie": WITH_SELFIE}
+EACH_METHOD = _each(METHODS)
 # Where the draw or the loss of the reference code could go another way, its form is tested as well.
-FORMS = {**{kind: (kind, {}) for kind in KINDS}, "selfie faithful": ("selfie", {"faithful": True})}
+FORMS = {**METHODS, "selfie faithful": ("selfie", {"faithful": True})}
 EACH_FORM = _each(FORMS)
 # An ensemble poses its members' puzzles, and draws and renders none of its own.
 OF_ONE = {name: form for name, form in FORMS.items() if form[0] in MEMBERS}
@@ -89,6 +92,24 @@ def test_two_replicas_end_with_the_weights_of_one(kind, form, tiny_images, two_s
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
+def test_two_replicas_keep_norms_that_an_ensemble_s_member_has_of_its_own(tiny_images, two_stages):
+    """Synchronised norms see the global batch; running statistics are about 0.1 and 1."""
+    norm = functools.partial(keras.layers.BatchNormalization, synchronized=True)
+    weights = []
+    for strategy in (tf.distribute.get_strategy(), get_strategy("mirrored")):
+        with strategy.scope():
+            model = task(WITH_SELFIE[0], two_stages(norm), **WITH_SELFIE[1])
+        norms = [puzzle.encoder.get_layer("stage1_norm") for puzzle in model.puzzles.values()]
+        assert norms[0] is not norms[1]
+        before = norms[1].moving_mean.numpy()
+        model.fit(tf.data.Dataset.from_tensor_slices(tiny_images).batch(8), verbose=0)
+        assert (norms[1].moving_mean.numpy() != before).all()
+        weights.append(model.get_weights())
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["rotation", "simclr", "acl"])
 def test_two_replicas_validate_every_held_out_image_whatever_the_last_batch_is(kind, two_stages):
     """Seventeen images in batches of eight: from the data set eight, five and four, and of any other one remains."""
@@ -119,7 +140,7 @@ def test_under_mixed_precision_losses_and_scores_are_float32(kind, form, tiny_im
     assert all(np.isfinite(weights).all() for weights in model.get_weights())
 
 
-@EACH_KIND
+@EACH_METHOD
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_an_attack_in_either_mode_moves_no_running_statistics(mode, kind, form, tiny_images, two_stages):
     """Steps too short to matter: what is left to move them are the clean and the attacked pass, each once."""
@@ -133,7 +154,7 @@ def test_an_attack_in_either_mode_moves_no_running_statistics(mode, kind, form, 
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@EACH_KIND
+@EACH_METHOD
 def test_an_encoder_with_branches_is_trained_in_both_and_handed_over_with_one(
     kind, form, tiny_images, tmp_path, two_stages
 ):
@@ -152,7 +173,7 @@ def test_an_encoder_with_branches_is_trained_in_both_and_handed_over_with_one(
         np.testing.assert_allclose(handed(tiny_images), model.delivered_encoder(tiny_images), atol=1e-5)
 
 
-@EACH_KIND
+@EACH_METHOD
 def test_saved_and_loaded_it_goes_on_the_same(kind, form, tiny_encoder, tiny_images, tmp_path):
     model = task(kind, tiny_encoder, seed=3, **form)
     model.fit(tiny_images, verbose=0)
@@ -164,7 +185,7 @@ def test_saved_and_loaded_it_goes_on_the_same(kind, form, tiny_encoder, tiny_ima
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-@EACH_KIND
+@EACH_METHOD
 def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tmp_path, two_stages):
     def make_dataset(*, start_step, num_steps, **_):
         return tf.data.Dataset.from_tensor_slices(tiny_images).batch(4).repeat().skip(start_step).take(num_steps)
@@ -215,13 +236,14 @@ def test_posing_is_drawing_and_rendering_and_the_gradient_flows_through(kind, fo
         np.testing.assert_array_equal(np.asarray(rendered[number]).ravel()[places], values)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["rotation", "jigsaw", "deacl", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("advcl", "dynacl"))],
-)
-def test_a_step_can_be_compiled_by_xla(kind, tiny_images, two_stages):
+# What XLA takes long to compile.
+HEAVY = ("advcl", "dynacl", "ensemble", "selfie")
+
+
+@_each({kind: (kind, {}) for kind in ("rotation", "jigsaw", "deacl", *HEAVY)}, later=HEAVY)
+def test_a_step_can_be_compiled_by_xla(kind, form, tiny_images, two_stages):
     """As Keras does by default where there is one GPU."""
-    model = task(kind, two_stages())
+    model = task(kind, two_stages(), **form)
     model.compile(optimizer=SGD(0.05), jit_compile=True)
     before = model.get_weights()
     model.fit(tf.data.Dataset.from_tensor_slices(tiny_images).batch(8), verbose=0)
