@@ -29,8 +29,9 @@ VALUES = {
     "name": "pseudo",
     "seed": 1,
     "data": {"kind": "digits", "labels_per_class": 10},
-    "encoder": {"kind": "resnet20", "width": 2, "branches": ["clean", "adversarial"]},
-    "pretrain": {"task": {"kind": "rotation"}, "attack": ATTACK, "epochs": 1, "optimizer": SGD},
+    "encoder": {"kind": "wide_resnet", "depth": 10, "width": 1, "branches": ["clean", "adversarial"]},
+    # So strong that what the branches see of images differs.
+    "pretrain": {"task": {"kind": "rotation"}, "attack": {**ATTACK, "epsilon": 0.4}, "epochs": 1, "optimizer": SGD},
     "cluster": {"sizes": [2, 6], "branch": "clean"},
     "refine": {
         "clusters": 4, "linear": {"epochs": 1},
@@ -188,7 +189,7 @@ def test_a_pretraining_does_not_go_on_with_another_teacher(story, tmp_path):
     shutil.copytree(story.kept_encoder("clean"), teacher)
     task = {"kind": "deacl", "teacher": str(teacher)}
     recipe = make_recipe({
-        **ALONE, "encoder": {"kind": "resnet20", "width": 2}, "checkpoint": VALUES["checkpoint"],
+        **ALONE, "encoder": {"kind": "wide_resnet", "depth": 10, "width": 1}, "checkpoint": VALUES["checkpoint"],
         "pretrain": {**VALUES["pretrain"], "task": task},
     })  # fmt: skip
     with pytest.raises(Cut):

@@ -12,7 +12,7 @@ from advss_tf import assembly, runner
 from advss_tf.cli import training
 from advss_tf.cli.starting import refusing
 from advss_tf.config import load_recipe, make_recipe
-from advss_tf.encoders import load_encoder, resnet20
+from advss_tf.encoders import load_encoder, wide_resnet
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import load_model_for_evaluation
 from advss_tf.serving import export_encoder
@@ -22,7 +22,7 @@ RECIPE = """
 name: transfer
 seed: 0
 data: {kind: arrays, path: %s/others.npz, resize: [8, 8], crop_padding: 1}
-encoder: {kind: resnet20, width: 2}
+encoder: {kind: wide_resnet, depth: 10, width: 1}
 pretrain: null
 finetune:
   preset: slf
@@ -49,7 +49,7 @@ def place(tmp_path_factory):
     """A folder with an encoder of 8 x 8 images, four classes of 12 x 12 images, a recipe and a grid."""
     folder = tmp_path_factory.mktemp("transfer")
     keras.utils.set_random_seed(0)
-    export_encoder(resnet20((8, 8, 3), width=2), folder / "encoder")
+    export_encoder(wide_resnet((8, 8, 3), depth=10, width=1), folder / "encoder")
     labels = np.arange(160) % 4
     images = np.random.default_rng(0).integers(0, 256, (160, 12, 12, 3)) // 4
     images[np.arange(160), :, :, labels % 3] += 30 * (1 + labels[:, None, None])
