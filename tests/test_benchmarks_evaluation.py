@@ -23,6 +23,7 @@ def nobody_else(monkeypatch):
         monkeypatch.setitem(PEERS, peer, (("no_such_module",), distribution))
 
 
+@pytest.mark.slow
 def test_every_row_runs_without_peers_and_table_and_figures_are_written(tmp_path, capsys, monkeypatch, nobody_else):
     from benchmarks import evaluation_rows
     from benchmarks.evaluation import ROW_NAMES, main

@@ -93,7 +93,7 @@ def accuracies(record):
     return [record.result(name).correct for name in ("apgd-ce", "apgd-t", "fab-t", "square", "autoattack")]
 
 
-@pytest.mark.parametrize("norm,epsilon", [("linf", 0.03), ("l2", 0.15)])
+@pytest.mark.parametrize("norm,epsilon", [("linf", 0.03), pytest.param("l2", 0.15, marks=pytest.mark.slow)])
 def test_each_attack_goes_on_with_what_the_last_one_left_whatever_the_batch(five_classes, norm, epsilon):
     model, images, labels = five_classes
     found = [

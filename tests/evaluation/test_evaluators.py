@@ -380,7 +380,7 @@ def test_attacked_images_are_kept_batch_by_batch(linear, tmp_path):
     assert not told, "refused before anything is timed"
 
 
-@pytest.mark.parametrize("suite", ["standard", "black_box"])
+@pytest.mark.parametrize("suite", ["standard", pytest.param("black_box", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scope", [False, True])
 def test_two_replicas_find_what_one_finds(linear, suite, scope):
     options = {"suite": suite, "num_steps": (3, 5), "epsilons": (0.02, 0.04), "num_restarts": 2, "batch_size": 30}

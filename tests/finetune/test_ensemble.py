@@ -199,19 +199,32 @@ def left_by_an_attack_of_the_outputs_as_logits(model, images, labels):
     return [int(np.sum(np.argmax(model(x), axis=1) == labels)) for x in (images, attacked()["images"])]
 
 
-def test_an_attack_that_takes_probabilities_for_logits_finds_less_the_surer_the_members_are(overconfident):
-    """Steps by the sign feel no flatness, only gradients that are gone: little is hidden until logits are far apart.
+def test_an_attack_that_takes_probabilities_for_logits_sees_a_flat_loss_and_hardly_finds_less(overconfident):
+    """Probabilities in place of logits flatten the cross-entropy, of which steps by the sign feel little.
 
-    When this was written, 97 of 297 images were left, and 100 where probabilities were taken for logits, with the
-    logits as trained (38 apart); 108 and 121 with logits five times as far apart.
+    When this was written, 98 of 297 images were left, and 99 where probabilities were taken for logits, with the
+    logits as trained (38 apart); 108 and 113 with logits five times as far apart, on another machine 108 and 121.
     """
     members, images, labels = overconfident
-    as_trained = left_in_each_form(members, images, labels)
-    surer = left_in_each_form([scaled(member, 5.0) for member in members], images, labels)
-    for left in (as_trained, surer):
-        assert left["mean_probability"][0] == left["log_mean_probability"][0] > 0.8 * len(images), left
-        assert left["mean_probability"][1] >= left["log_mean_probability"][1] - 3, left
-    assert surer["mean_probability"][1] > surer["log_mean_probability"][1] + 5, surer
+    for left in (left_in_each_form([scaled(each, by) for each in members], images, labels) for by in (1.0, 5.0)):
+        (right, found), (other, too) = left["log_mean_probability"], left["mean_probability"]
+        # Where probabilities are 1 in float32, two classes may be equal.
+        assert abs(right - other) <= 1 and right > 0.8 * len(images), left
+        assert abs(found - too) < 0.06 * len(images), left
+    steep, flat = (median_slope(RobustEnsemble(members, combine=how), images, labels) for how in left)
+    assert flat < 0.2 * steep, (steep, flat)
+
+
+def median_slope(model, images, labels):
+    """Median length of the cross-entropy's gradient by images that are told wrong: what has loss left."""
+    images = tf.constant(images)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        logits = model(images)
+        loss = cross_entropy(logits, labels)
+    wrong = np.argmax(logits, axis=1) != labels
+    slopes = tf.norm(tf.reshape(tape.gradient(loss, images), (len(labels), -1)), axis=1).numpy()
+    return np.median(slopes[wrong])
 
 
 def left_in_each_form(members, images, labels):

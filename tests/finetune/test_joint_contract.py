@@ -81,7 +81,7 @@ def test_saved_and_loaded_it_goes_on_the_same(form, tiny_encoder, tiny_images, t
     assert configs[0] == configs[1] and json.dumps(configs[0])
 
 
-@_each("clean", "stronger")
+@_each("clean")
 def test_a_run_cut_at_a_step_ends_with_the_same_bits(form, tiny_images, tiny_labels, tmp_path, two_stages):
     def make_dataset(*, start_step, num_steps, **_):
         data = tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels))

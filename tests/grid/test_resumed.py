@@ -76,9 +76,9 @@ def _told(root):
     [
         # The cells do pretrain, finetune, evaluate, and, with the pretraining taken over, finetune, evaluate.
         (1, ["checkpoint"], [["pretrain"], ["pretrain"]], {("pretrain", 0), ("pretrain", 1)}),
-        (2, ["checkpoint"], [["finetune"], []], {("finetune", 0)}),
-        (5, ["part"], [[], ["evaluate"]], set()),
-        (2, [], [[], []], set()),
+        pytest.param(2, ["checkpoint"], [["finetune"], []], {("finetune", 0)}, marks=pytest.mark.slow),
+        pytest.param(5, ["part"], [[], ["evaluate"]], set(), marks=pytest.mark.slow),
+        pytest.param(2, [], [[], []], set(), marks=pytest.mark.slow),
     ],
     ids=["pretrain", "finetune", "evaluate", "before anything was written"],
 )

@@ -35,7 +35,7 @@ OPTIONS = {
 WITH_NEGATIVES = sorted(set(CONTRASTIVE) - {"deacl"})
 KINDS = sorted(TASKS)
 # Forms of which these tests see little that no other one has are put through them by `bin/test --slow`.
-LATER = ("a_infonce", "acl_air", "dynacl", "ensemble with selfie", "rocl", "simclr", "selfie faithful")
+LATER = ("a_infonce", "acl", "acl_air", "dynacl", "ensemble with selfie", "rocl", "simclr", "selfie faithful")
 
 
 def _each(forms, later=LATER):
@@ -110,7 +110,7 @@ def test_two_replicas_keep_norms_that_an_ensemble_s_member_has_of_its_own(tiny_i
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["rotation", "simclr", "acl"])
+@pytest.mark.parametrize("kind", ["rotation", "simclr", pytest.param("acl", marks=pytest.mark.slow)])
 def test_two_replicas_validate_every_held_out_image_whatever_the_last_batch_is(kind, two_stages):
     """Seventeen images in batches of eight: from the data set eight, five and four, and of any other one remains."""
     images = np.random.default_rng(2).random((100, 8, 8, 3), np.float32)
@@ -237,10 +237,10 @@ def test_posing_is_drawing_and_rendering_and_the_gradient_flows_through(kind, fo
 
 
 # What XLA takes long to compile. The second derivatives of an ensemble take it many minutes on a CPU, and are left out.
-HEAVY = ("advcl", "dynacl", "selfie")
+HEAVY = ("advcl", "deacl", "dynacl", "jigsaw", "selfie")
 
 
-@_each({kind: (kind, {}) for kind in ("rotation", "jigsaw", "deacl", *HEAVY)}, later=HEAVY)
+@_each({kind: (kind, {}) for kind in ("rotation", *HEAVY)}, later=HEAVY)
 def test_a_step_can_be_compiled_by_xla(kind, form, tiny_images, two_stages):
     """As Keras does by default where there is one GPU."""
     model = task(kind, two_stages(), **form)

@@ -216,6 +216,7 @@ def test_saved_and_loaded_it_has_the_same_set_and_answers(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_compiled_by_xla_a_puzzle_of_labels_drawn_one_by_one_is_posed(tiny_encoder, tiny_images):
     model = Jigsaw(tiny_encoder, grid=2, num_permutations=5, faithful=True)
     compiled = tf.function(lambda step: posed(model, tiny_images, step)[:2], jit_compile=True)
