@@ -199,6 +199,7 @@ def left_by_an_attack_of_the_outputs_as_logits(model, images, labels):
     return [int(np.sum(np.argmax(model(x), axis=1) == labels)) for x in (images, attacked()["images"])]
 
 
+@pytest.mark.slow
 def test_an_attack_that_takes_probabilities_for_logits_sees_a_flat_loss_and_hardly_finds_less(overconfident):
     """Probabilities in place of logits flatten the cross-entropy, of which steps by the sign feel little.
 

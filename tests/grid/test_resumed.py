@@ -15,6 +15,9 @@ from advss_tf.grid.cell_process import run_cell
 from advss_tf.screen import Screen
 from advss_tf.workdir import Workdir
 
+# Whole runs and exports, which take their time.
+pytestmark = pytest.mark.slow
+
 GRID = """
 name: small
 base:

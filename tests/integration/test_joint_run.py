@@ -13,6 +13,9 @@ from advss_tf.runner import run
 from advss_tf.screen import Screen
 from advss_tf.workdir import Workdir
 
+# Whole runs and exports, which take their time.
+pytestmark = pytest.mark.slow
+
 VALUES = {
     "name": "joint",
     "seed": 1,

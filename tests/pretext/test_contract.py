@@ -34,8 +34,18 @@ OPTIONS = {
 }
 WITH_NEGATIVES = sorted(set(CONTRASTIVE) - {"deacl"})
 KINDS = sorted(TASKS)
-# Forms of which these tests see little that no other one has are put through them by `bin/test --slow`.
-LATER = ("a_infonce", "acl", "acl_air", "dynacl", "ensemble with selfie", "rocl", "simclr", "selfie faithful")
+# Forms that take long, or show little that no other one does, are put through these tests by `bin/test --slow`.
+LATER = (
+    "a_infonce",
+    "acl",
+    "acl_air",
+    "dynacl",
+    "ensemble",
+    "ensemble with selfie",
+    "rocl",
+    "simclr",
+    "selfie faithful",
+)
 
 
 def _each(forms, later=LATER):

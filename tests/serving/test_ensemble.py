@@ -15,6 +15,9 @@ from advss_tf.evaluation import load_model_for_evaluation
 from advss_tf.finetune import RobustClassifier, RobustEnsemble
 from advss_tf.serving import VerificationFailed, export_ensemble, verify_export
 
+# Whole runs and exports, which take their time.
+pytestmark = pytest.mark.slow
+
 NAMES = ["cat", "dog", "ship"]
 
 
