@@ -61,6 +61,7 @@ def test_ours_and_plain_make_the_same_step_from_the_same_start():
     assert moved > 1e-3
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_facts_and_every_time(tmp_path, capsys):
     from benchmarks.step import main
 

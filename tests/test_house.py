@@ -7,6 +7,7 @@ test runs.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import statistics
@@ -197,6 +198,11 @@ def test_imports_are_read_from_functions_and_from_relative_names():
     assert {"advss_tf.errors", "advss_tf.config.parts"} <= set(dict(_imports(PACKAGE / "config" / "faults.py")))
 
 
+@functools.cache
+def _imported_by(module: str, for_types: bool) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name, _ in _imports(PATHS[module], for_types=for_types)))
+
+
 def _reached(module: str, *, for_types: bool = False) -> dict[str, str]:
     """Every module that importing one brings in, each with the module that imports it."""
     reached: dict[str, str] = {}
@@ -204,7 +210,7 @@ def _reached(module: str, *, for_types: bool = False) -> dict[str, str]:
     while waiting:
         importer = waiting.pop()
         if importer in PATHS:
-            new = {name: importer for name, _ in _imports(PATHS[importer], for_types=for_types) if name not in reached}
+            new = {name: importer for name in _imported_by(importer, for_types) if name not in reached}
             reached |= new
             waiting += new
     return reached

@@ -184,6 +184,7 @@ def test_what_the_data_are_too_few_for_is_refused_before_anything_is_trained(cha
     assert not workdir.stage("pretrain").exists()
 
 
+@pytest.mark.slow
 def test_a_pretraining_does_not_go_on_with_another_teacher(story, tmp_path):
     teacher, workdir = tmp_path / "teacher", Workdir(tmp_path / "run")
     shutil.copytree(story.kept_encoder("clean"), teacher)

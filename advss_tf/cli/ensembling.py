@@ -13,17 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from absl.flags import argparse_flags
-
-from advss_tf.cli.starting import quiet_import, start
-from advss_tf.errors import InvalidInput, one_of
-from advss_tf.version import __version__
+from advss_tf.cli.starting import command, quiet_import, start
+from advss_tf.errors import InvalidInput
 from advss_tf.workdir import Workdir
 
-_COMBINE = (
-    "what the ensemble is in Python, log_mean_probability (by default) or mean_probability; a SavedModel gives both "
-    "and is measured by the logarithm, so that here it is only written down"
-)
 _CLASS_NAMES = "one name per class, A,B,…; by default those that the runs say"
 
 
@@ -34,15 +27,13 @@ def ensemble() -> None:
 
 def flags() -> argparse.ArgumentParser:
     """The flags of the command."""
-    parser = argparse_flags.ArgumentParser(
-        prog="advss-ensemble",
-        description="Makes one SavedModel of several finetuned classifiers: the mean of their probabilities, whose "
+    parser = command(
+        "advss-ensemble",
+        "Makes one SavedModel of several finetuned classifiers: the mean of their probabilities, whose "
         "logarithm are the logits.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a run's folder, or a .keras file of a classifier")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the SavedModel to write, a new folder")
-    parser.add_argument("--combine", default="log_mean_probability", metavar="HOW", help=_COMBINE)
     parser.add_argument("--class_names", metavar="A,B", help=_CLASS_NAMES)
     return parser
 
@@ -51,16 +42,15 @@ def main(args: argparse.Namespace) -> int:
     """Does what the flags ask for; returns the exit code."""
     files, out = _files(args.models), _free(args.out)
     with quiet_import():
-        from advss_tf.finetune.ensemble import COMBINE, RobustEnsemble
+        from advss_tf.finetune.ensemble import RobustEnsemble
         from advss_tf.serving import export_ensemble
 
-    one_of("combine", args.combine, COMBINE)
     names = _class_names(files) if args.class_names is None else args.class_names.split(",")
     models = [_loaded(file) for file in files]
     # Of a classifier that was trained beside a puzzle, the classifier alone.
-    model = RobustEnsemble([getattr(each, "supervised", each) for each in models], combine=args.combine)
+    model = RobustEnsemble([getattr(each, "supervised", each) for each in models])
     about = [_about(file, each) for file, each in zip(files, models, strict=True)]
-    provenance = {"combine": args.combine, "members": about, **_external(files)}
+    provenance = {"members": about, **_external(files)}
     export_ensemble(model, out, class_names=names, provenance=provenance)
     print(f"Ensemble of {len(files)} classifiers: {out}")
     return 0

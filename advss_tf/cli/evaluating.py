@@ -13,11 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from absl.flags import argparse_flags
-
-from advss_tf.cli.starting import quiet_import, show_record, start
+from advss_tf.cli.starting import command, quiet_import, show_record, start
 from advss_tf.errors import InvalidInput
-from advss_tf.version import __version__
 
 _SPLIT = (
     "what is measured; held_out is the part of train that this library cuts off by default at --seed, and may hold "
@@ -32,12 +29,11 @@ def evaluate() -> None:
 
 def flags() -> argparse.ArgumentParser:
     """The flags of the command."""
-    parser = argparse_flags.ArgumentParser(
-        prog="advss-evaluate",
-        description="Measures any saved Keras model or SavedModel that gives logits, clean and under attack. "
+    parser = command(
+        "advss-evaluate",
+        "Measures any saved Keras model or SavedModel that gives logits, clean and under attack. "
         "Killed, the same command goes on.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("model", metavar="MODEL", help="a .keras file or a SavedModel folder")
     parser.add_argument("--data", required=True, help="digits, a tfds name, an image folder, or a .npz file")
     parser.add_argument("--data_dir", help="where prepared tfds data sets lie")

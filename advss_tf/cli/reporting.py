@@ -11,11 +11,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl.flags import argparse_flags
-
-from advss_tf.cli.starting import quiet_import, start
+from advss_tf.cli.starting import command, quiet_import, start
 from advss_tf.errors import InvalidInput
-from advss_tf.version import __version__
 
 
 def report() -> None:
@@ -25,10 +22,7 @@ def report() -> None:
 
 def flags() -> argparse.ArgumentParser:
     """The flags of the command."""
-    parser = argparse_flags.ArgumentParser(
-        prog="advss-report", description="Turns records into one self-contained HTML page and a Markdown file."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser = command("advss-report", "Turns records into one self-contained HTML page and a Markdown file.")
     parser.add_argument("records", nargs="+", metavar="RECORD", help="record files, or folders that hold some")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the report is written")
     parser.add_argument("--title", help="the heading")

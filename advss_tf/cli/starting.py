@@ -16,11 +16,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from absl import app, logging
+from absl.flags import argparse_flags
 
 from advss_tf.errors import InvalidInput
 from advss_tf.quiet import closed_error_stream
+from advss_tf.version import __version__
 
 _INVALID, _INTERRUPTED = 2, 130
+
+
+def command(name: str, description: str) -> argparse.ArgumentParser:
+    """The parser of a command, which gets its own flags from the caller; absl's flags and `--version` are there."""
+    parser: argparse.ArgumentParser = argparse_flags.ArgumentParser(prog=name, description=description)
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser
 
 
 def start(main: Callable[[argparse.Namespace], int], flags: Callable[[], argparse.ArgumentParser]) -> None:

@@ -13,11 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from absl.flags import argparse_flags
-
-from advss_tf.cli.starting import quiet_import, show_record, start
+from advss_tf.cli.starting import command, quiet_import, show_record, start
 from advss_tf.errors import InvalidInput
-from advss_tf.version import __version__
 
 _GRID = (
     "a base recipe and axes, such as configs/grid_digits.yaml; small networks on a machine of several GPUs: "
@@ -32,13 +29,12 @@ def train() -> None:
 
 def flags() -> argparse.ArgumentParser:
     """The flags of the command."""
-    parser = argparse_flags.ArgumentParser(
-        prog="advss-train",
-        description="Runs a recipe: pretrain, cluster, refine, finetune, evaluate, export, report, as far as it has "
+    parser = command(
+        "advss-train",
+        "Runs a recipe: pretrain, cluster, refine, finetune, evaluate, export, report, as far as it has "
         "them; or a grid of recipes, in one process on the devices of one machine, one cell after the other. Killed, "
         "the same command goes on.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--config", metavar="RECIPE.yaml", help="the recipe, such as configs/digits.yaml")
     parser.add_argument("--grid", metavar="GRID.yaml", help=_GRID)
     parser.add_argument("--only", action="append", default=[], metavar="AXIS=A,B", help="only these cells of the grid")

@@ -306,7 +306,9 @@ def test_epsilon_may_be_one_per_example(threat, smooth, size):
     np.testing.assert_allclose(together[5], alone[5], atol=1e-6)
 
 
-@pytest.mark.parametrize("compiled", [None, False, True], ids=["eager", "graph", "xla"])
+@pytest.mark.parametrize(
+    "compiled", [None, False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "graph", "xla"]
+)
 def test_gradients_of_a_random_closure_are_averaged_over_fresh_draws(compiled, tiny_images):
     """Dropout of one half: the mean of many draws is near the sum, one draw is not; no seed moves."""
     dropout = keras.layers.Dropout(0.5, seed=3)
@@ -348,7 +350,9 @@ def test_a_gradient_that_is_not_a_number_moves_nothing(tiny_images):
         np.testing.assert_allclose(points, seen[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}], ids=["graph", "xla"])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow)], ids=["graph", "xla"]
+)
 @EACH_THREAT
 def test_compiled_attacks_climb_as_high(threat, options, smooth):
     # XLA draws other random numbers than TensorFlow's kernels, so a linear function is climbed, with one summit.

@@ -330,6 +330,7 @@ def test_a_graph_may_leave_the_batch_size_open():
         np.testing.assert_allclose(run(images[:rows]).distances, eager.distances, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_xla_compiles_restarts():
     # XLA draws other random numbers, which lead to the same minimum of the smooth model.
     attack, images = FastAdaptiveBoundary(Linf(1.0), num_steps=8, num_restarts=2), tf.constant(smooth_images())

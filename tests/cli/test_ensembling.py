@@ -78,7 +78,7 @@ def test_a_run_and_a_file_become_one_saved_model_that_is_measured(tmp_path, caps
     # Of the joint classifier the puzzle's head is not served.
     assert len(read_card(out, "classifier")["variables"]) == len(single.variables) + len(joint.supervised.variables)
     said = read_provenance(out)
-    assert said["combine"] == "log_mean_probability" and said["external"] == "its start was trained on photographs"
+    assert said["external"] == "its start was trained on photographs"
     assert [each["name"] for each in said["members"]] == ["one", "two"]
     assert said["members"][0]["recipe"] == "name: one\n"
     assert said["members"][1]["finetuned"]["auxiliary"]["task"] == "rotation"
@@ -90,11 +90,9 @@ def test_a_run_and_a_file_become_one_saved_model_that_is_measured(tmp_path, caps
     assert measured["num_images"] == 20 and measured["external"] == "its start was trained on photographs"
 
 
-def test_the_mean_of_probabilities_and_names_are_flags(two, tmp_path):
+def test_the_names_of_the_classes_are_a_flag(two, tmp_path):
     out = tmp_path / "out"
-    flags = ("--combine", "mean_probability", "--class_names", ",".join("abcdefghij"), "--out", out)
-    assert command(ensembling, *two, *flags) == 0
-    assert read_provenance(out)["combine"] == "mean_probability"
+    assert command(ensembling, *two, "--class_names", ",".join("abcdefghij"), "--out", out) == 0
     assert read_provenance(out)["members"] == [{"name": "model0"}, {"name": "model1"}]
     assert read_card(out, "classifier")["class_names"] == list("abcdefghij")
 
@@ -111,7 +109,6 @@ def test_the_mean_of_probabilities_and_names_are_flags(two, tmp_path):
         (["model0.keras", "text.keras"], [], "The .keras file could not be loaded in safe mode."),
         (["model0.keras", "large.keras"], [], "The members do not take the same images."),
         (["model0.keras", "few.keras"], [], "The members do not have the same number of classes."),
-        (["model0.keras", "model1.keras"], ["--combine", "log_mean"], "`combine` is not known (did you mean 'log_m"),
         (["model0.keras", "model1.keras"], ["--class_names", "a,b"], "`class_names` do not name the classes."),
         (["model0.keras", "model1.keras"], ["--out", "text.txt"], "There is something where the ensemble is to be."),
         (["model0.keras", "model1.keras"], ["--out", "."], "There is something where the ensemble is to be."),

@@ -168,7 +168,9 @@ def test_records_are_written_and_lines_are_printed(tmp_path, capsys):
     assert str(callback.records[2]) in lines[1]
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["outside the scope", "inside"])
+@pytest.mark.parametrize(
+    "inside", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["outside the scope", "inside"]
+)
 def test_under_two_replicas_it_measures_what_keras_saves(inside):
     strategy, callback = get_strategy("mirrored"), robust(every=1)
     with strategy.scope():

@@ -381,7 +381,7 @@ def test_attacked_images_are_kept_batch_by_batch(linear, tmp_path):
 
 
 @pytest.mark.parametrize("suite", ["standard", pytest.param("black_box", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("scope", [False, True])
+@pytest.mark.parametrize("scope", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_two_replicas_find_what_one_finds(linear, suite, scope):
     options = {"suite": suite, "num_steps": (3, 5), "epsilons": (0.02, 0.04), "num_restarts": 2, "batch_size": 30}
     one, strategy = evaluate(linear, (linear.images, linear.labels), **options), get_strategy("mirrored")

@@ -240,6 +240,7 @@ def scaled(member, factor):
     return keras.Sequential([member, keras.layers.Rescaling(factor)])
 
 
+@pytest.mark.slow
 def test_evaluation_takes_the_ensemble_as_one_model_and_notices_probabilities(overconfident):
     members, images, labels = overconfident
     records = {

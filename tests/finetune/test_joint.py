@@ -16,37 +16,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.pretext import Jigsaw, Rotation
 from advss_tf.randomness import seed_for
-from advss_tf.training import Batch, Puzzle
-
-# One grey image of 2 x 2 pixels (a, b, c, d), label 1, turned once: t(x) = (b, d, a, c). The features are the pixels.
-GREY = np.full((1, 2, 2, 1), 0.5, np.float32)
-LABEL = np.array([1])
-# Class 0 has the logit 4a + 2b - 2c - 4d, class 1 the logit 0: CE = log(exp(logit) + 1), which grows by half of the
-# logit at the grey image.
-CLASSES = np.array([[4.0, 0.0], [2.0, 0.0], [-2.0, 0.0], [-4.0, 0.0]])
-# Answer 0 has the logit -8b - 4d + 4a + 8c at the turned image, the others 0: SSL = log(exp(logit) + 3), which grows by
-# a quarter of the logit at the grey image.
-TURNS = np.array([[-8.0, 0, 0, 0], [-4.0, 0, 0, 0], [4.0, 0, 0, 0], [8.0, 0, 0, 0]])
-ONE_STEP = ProjectedGradientDescent(Linf(0.25), num_steps=1, step_size=0.25, random_start=False)
-CE = {"grey": log(2), "of classes": log(1 + exp(3)), "of turns": log(1 + exp(1))}
-SSL = {"grey": log(4), "of classes": log(exp(-2) + 3), "of turns": log(exp(6) + 3)}
-
-
-def linear(*, attack=ONE_STEP, **options):
-    """A joint classifier with the weights above, each image turned once."""
-    images = keras.Input((2, 2, 1))
-    encoder = keras.Model(images, keras.layers.Flatten()(images))
-    rotation = Rotation(encoder)
-    rotation.draw = lambda size, seed: Puzzle({}, tf.ones((size,), tf.int64))
-    model = JointClassifier(encoder, 2, auxiliary=rotation, attack=attack, **options)
-    model.head.kernel.assign(CLASSES)
-    rotation.head.kernel.assign(TURNS)
-    model.compile(optimizer="sgd")
-    return model
-
-
-def first_step(**options):
-    return linear(**options).train_on_batch(GREY, LABEL, return_dict=True)
+from advss_tf.training import Batch
 
 
 @pytest.mark.parametrize(
@@ -67,64 +37,64 @@ def first_step(**options):
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
-def test_each_mode_takes_its_terms_where_it_says(options, classes_at, turns_at, climbed):
-    logs = first_step(weight=0.5, **options)
-    assert logs["adversarial_loss"] == pytest.approx(CE[classes_at], rel=1e-5)
+def test_each_mode_takes_its_terms_where_it_says(linear, options, classes_at, turns_at, climbed):
+    logs = linear.first_step(weight=0.5, **options)
+    assert logs["adversarial_loss"] == pytest.approx(linear.ce[classes_at], rel=1e-5)
     assert logs["attack_climb"] == pytest.approx(climbed, rel=1e-5)
     if turns_at is None:
         assert "auxiliary_loss" not in logs and logs["loss"] == logs["adversarial_loss"]
     else:
-        assert logs["auxiliary_loss"] == pytest.approx(SSL[turns_at], rel=1e-5)
-        assert logs["loss"] == pytest.approx(CE[classes_at] + 0.5 * SSL[turns_at], rel=1e-5)
+        assert logs["auxiliary_loss"] == pytest.approx(linear.ssl[turns_at], rel=1e-5)
+        assert logs["loss"] == pytest.approx(linear.ce[classes_at] + 0.5 * linear.ssl[turns_at], rel=1e-5)
 
 
-def test_the_l2_attack_of_the_sum_goes_along_the_gradient_of_the_sum():
+def test_the_l2_attack_of_the_sum_goes_along_the_gradient_of_the_sum(linear):
     """(2, 1, -1, -2) + (1, -2, 2, -1) is (3, -1, 1, -3): 0.2 along it CE's logit is 4 / √20, the turns' 8 / √20."""
     attack = ProjectedGradientDescent(L2(0.2), num_steps=1, step_size=0.2, random_start=False)
-    logs = first_step(mode="sum", weight=0.5, attack_weight=1.0, attack=attack)
+    logs = linear.first_step(mode="sum", weight=0.5, attack_weight=1.0, attack=attack)
     assert logs["adversarial_loss"] == pytest.approx(log(1 + exp(4 / sqrt(20))), rel=1e-5)
     assert logs["auxiliary_loss"] == pytest.approx(log(exp(8 / sqrt(20)) + 3), rel=1e-5)
 
 
-def test_the_weights_descend_the_sum_as_weighed():
+def test_the_weights_descend_the_sum_as_weighed(linear):
     """The head of the turns moves by rate · weight · (softmax - answer) · t(x); at grey all of that is known."""
     for weight in (0.5, 2.0):
         model = linear(mode="clean", weight=weight)
         model.compile(optimizer=keras.optimizers.SGD(0.1))
-        model.train_on_batch(GREY, LABEL)
-        moved = model.auxiliary.head.kernel.numpy() - TURNS
+        model.train_on_batch(linear.grey, linear.label)
+        moved = model.auxiliary.head.kernel.numpy() - linear.turns
         np.testing.assert_allclose(moved[0], -0.1 * weight * 0.5 * np.array([0.25, -0.75, 0.25, 0.25]), atol=1e-6)
 
 
 @pytest.mark.parametrize("class_weight", [0.5, 2.0])
-def test_the_weight_of_the_classes_is_in_the_loss_and_in_what_descends_it(class_weight):
+def test_the_weight_of_the_classes_is_in_the_loss_and_in_what_descends_it(linear, class_weight):
     """At (.75, .75, .25, .25) class 0 has the logit 3, so its column of the head moves by -rate · weight · p · x'."""
     model = linear(mode="clean", weight=0.5, class_weight=class_weight)
     model.compile(optimizer=keras.optimizers.SGD(0.1))
-    logs = model.train_on_batch(GREY, LABEL, return_dict=True)
-    assert logs["loss"] == pytest.approx(class_weight * CE["of classes"] + 0.5 * SSL["grey"], rel=1e-5)
+    logs = model.train_on_batch(linear.grey, linear.label, return_dict=True)
+    assert logs["loss"] == pytest.approx(class_weight * linear.ce["of classes"] + 0.5 * linear.ssl["grey"], rel=1e-5)
     assert logs["attack_climb"] == pytest.approx(log(2), rel=1e-5)
-    moved, p = model.head.kernel.numpy() - CLASSES, exp(3) / (1 + exp(3))
+    moved, p = model.head.kernel.numpy() - linear.classes, exp(3) / (1 + exp(3))
     expected = -0.1 * class_weight * p * np.array([0.75, 0.75, 0.25, 0.25])
     np.testing.assert_allclose(moved, np.stack([expected, -expected], axis=1), atol=1e-6)
     logs = linear(mode="clean", weight=0.5, class_weight=class_weight).evaluate(
-        GREY, LABEL, verbose=0, return_dict=True
+        linear.grey, linear.label, verbose=0, return_dict=True
     )
-    assert logs["loss"] == pytest.approx(class_weight * CE["of classes"] + 0.5 * SSL["grey"], rel=1e-5)
+    assert logs["loss"] == pytest.approx(class_weight * linear.ce["of classes"] + 0.5 * linear.ssl["grey"], rel=1e-5)
 
 
-def test_guessing_and_the_puzzle_beside_the_classes_are_named_where_there_is_one(tiny_encoder):
+def test_guessing_and_the_puzzle_beside_the_classes_are_named_where_there_is_one(linear, tiny_encoder):
     jigsaw = Jigsaw(tiny_encoder, grid=2, num_permutations=4)
-    model = JointClassifier(tiny_encoder, 3, auxiliary=jigsaw, attack=ONE_STEP, attack_class_weight=2)
+    model = JointClassifier(tiny_encoder, 3, auxiliary=jigsaw, attack=linear.one_step, attack_class_weight=2)
     assert model.chance == 0.2 and model.chances == {"auxiliary_accuracy": 0.2}
     said = json.loads(json.dumps(model.provenance))["auxiliary"]
     assert (said["task"], said["permutations"]) == ("jigsaw", jigsaw.permutations.tolist())
     assert (said["mode"], said["weight"], said["class_weight"], said["attack_class_weight"]) == ("sum", 0.5, 1.0, 2.0)
-    plain = JointClassifier(tiny_encoder, 3, auxiliary=jigsaw, attack=ONE_STEP, mode="plain")
+    plain = JointClassifier(tiny_encoder, 3, auxiliary=jigsaw, attack=linear.one_step, mode="plain")
     assert plain.provenance == {} == plain.chances
 
 
-def test_of_two_adversaries_the_stronger_is_chosen_image_by_image():
+def test_of_two_adversaries_the_stronger_is_chosen_image_by_image(linear):
     """The second image is labelled 0: its CE falls with the logit, so its own adversary is another."""
     model = linear(mode="stronger", attack_weight=0.36)
     seen = {}
@@ -132,7 +102,7 @@ def test_of_two_adversaries_the_stronger_is_chosen_image_by_image():
         seen.update(inputs) or JointClassifier.descend(model, inputs, puzzle, training=training)
     )
     model.build_optimizer()
-    model.train_step((tf.constant(np.repeat(GREY, 2, axis=0)), tf.constant([1, 0])))
+    model.train_step((tf.constant(np.repeat(linear.grey, 2, axis=0)), tf.constant([1, 0])))
     # Image 2: CE's candidate (.25, .25, .75, .75) has CE log(1 + e³) and SSL log(e² + 3) and wins over the turns'
     # (.75, .25, .75, .25), which has CE log(1 + e⁻¹): 3.8913 against 2.4759.
     np.testing.assert_allclose(
@@ -183,22 +153,22 @@ def test_evaluation_attacks_the_classifier_alone_in_every_mode(options, tiny_enc
     assert ours["loss"] == pytest.approx(ours["adversarial_loss"] + 0.5 * ours["auxiliary_loss"], rel=1e-5)
 
 
-def test_evaluation_reports_the_task_at_the_clean_puzzle():
+def test_evaluation_reports_the_task_at_the_clean_puzzle(linear):
     for options in ({"mode": "clean"}, {"mode": "own"}, {"mode": "sum"}, {"mode": "stronger"}):
-        logs = linear(**options).evaluate(GREY, LABEL, verbose=0, return_dict=True)
+        logs = linear(**options).evaluate(linear.grey, linear.label, verbose=0, return_dict=True)
         assert logs["auxiliary_loss"] == pytest.approx(log(4), rel=1e-5)
-        assert logs["adversarial_loss"] == pytest.approx(CE["of classes"], rel=1e-5)
+        assert logs["adversarial_loss"] == pytest.approx(linear.ce["of classes"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("options", "weight"), [({"mode": "sum"}, 0.5), ({"mode": "plain"}, 0.0)])
-def test_where_evaluation_attacks_nothing_it_reports_nothing_as_robust(options, weight):
-    logs = linear(eval_attack=None, **options).test_step((tf.constant(GREY), tf.constant(LABEL)))
+def test_where_evaluation_attacks_nothing_it_reports_nothing_as_robust(linear, options, weight):
+    logs = linear(eval_attack=None, **options).test_step((tf.constant(linear.grey), tf.constant(linear.label)))
     assert not {"adversarial_loss", "robust_accuracy"} & logs.keys()
     assert float(logs["loss"]) == pytest.approx(log(2) + weight * log(4), rel=1e-5)
 
 
-def test_the_puzzle_is_the_one_that_the_task_poses_by_itself(tiny_encoder, tiny_images, tiny_labels):
-    model = joint(tiny_encoder, 3, attack=ONE_STEP)
+def test_the_puzzle_is_the_one_that_the_task_poses_by_itself(linear, tiny_encoder, tiny_images, tiny_labels):
+    model = joint(tiny_encoder, 3, attack=linear.one_step)
     batch, seed = Batch(tf.constant(tiny_images), tf.constant(tiny_labels)), seed_for(0, 3, "pose")
     asked, alone = model.pose(batch, seed).targets.auxiliary, model.auxiliary.pose(batch, seed)
     np.testing.assert_array_equal(asked.targets, alone.targets)
@@ -220,7 +190,7 @@ def test_the_adversaries_of_the_heads_start_at_different_points(tiny_encoder, ti
     assert max(np.abs(noise).max() for noise in noises) <= 0.1 + 1e-6
 
 
-def test_what_does_not_fit_is_refused(tiny_encoder):
+def test_what_does_not_fit_is_refused(linear, tiny_encoder):
     other = keras.models.clone_model(tiny_encoder)
     for options, words in (
         ({"auxiliary": Rotation(other)}, "`auxiliary` is on another encoder"),
@@ -232,4 +202,4 @@ def test_what_does_not_fit_is_refused(tiny_encoder):
     ):
         encoder = keras.models.clone_model(tiny_encoder) if "auxiliary" not in options else tiny_encoder
         with pytest.raises(InvalidInput, match=re.escape(words)):
-            JointClassifier(encoder, 3, **{"auxiliary": Rotation(encoder), "attack": ONE_STEP, **options})
+            JointClassifier(encoder, 3, **{"auxiliary": Rotation(encoder), "attack": linear.one_step, **options})

@@ -144,6 +144,7 @@ def test_attacks_that_no_training_foresees_are_a_record_of_their_own(tmp_path):
     assert record.kinds == ("fog",) and record.threat == "unforeseen" and record.num_images == 20
 
 
+@pytest.mark.slow
 def test_corruptions_and_transfer_are_suites_and_flags(story, tmp_path):
     model, served = story[1] / "finetune/classifier.keras", story[1] / "export/classifier/1"
     flags = ("--data", "digits", "--limit", 20)

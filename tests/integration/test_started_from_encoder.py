@@ -79,6 +79,7 @@ def test_a_linear_head_learns_other_images_of_another_size_on_the_encoder_as_it_
     assert (record["num_classes"], record["num_images"]) == (4, 20)
 
 
+@pytest.mark.slow
 def test_every_record_says_that_the_encoder_has_learned_from_elsewhere(place, linear, tmp_path):
     words = "the encoder that it started from was trained on unknown data"
     assert json.loads(linear.record.read_text())["external"] == words

@@ -43,7 +43,7 @@ def test_the_attack_climbs_what_the_weights_descend(branched, small_attack, view
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
-@pytest.mark.parametrize("pseudo_sizes", [(), (2, 3)])
+@pytest.mark.parametrize("pseudo_sizes", [pytest.param((), marks=pytest.mark.slow), (2, 3)])
 def test_forwarding_clean_views_once_gives_the_same_step(mode, pseudo_sizes, branched, small_attack, views):
     """All weights after a step of a learning rate of 1, so gradients; and running statistics."""
     branches = THREE if pseudo_sizes else THREE[:2]

@@ -266,6 +266,7 @@ def test_saved_and_loaded_it_is_the_same(tiny_encoder, tiny_images, tmp_path):
     np.testing.assert_allclose(loaded.predict(tiny_images, verbose=0), model.predict(tiny_images, verbose=0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_which_patch_belongs_where_beyond_chance_and_beyond_a_fresh_network():
     """Images redder to the right and greener below, so that a place tells its patch, at three seeds."""
     rng, ramp = np.random.default_rng(0), np.linspace(0, 1, 8)

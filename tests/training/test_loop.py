@@ -67,7 +67,7 @@ def whole(digits, tmp_path_factory):
     return *run(digits, folder), folder
 
 
-@pytest.mark.parametrize("stop_at", [(1,), (7,), (10, 13), (14, 14)], ids=str)
+@pytest.mark.parametrize("stop_at", [pytest.param((1,), marks=pytest.mark.slow), (7,), (10, 13), (14, 14)], ids=str)
 def test_a_run_cut_at_any_step_ends_with_the_same_bits(stop_at, whole, digits, tmp_path):
     model, picked, folder = whole
     again, picked_again = run(digits, tmp_path, stop_at=stop_at)
@@ -98,7 +98,11 @@ def test_moving_averages_are_measured_kept_and_picked(digits, tmp_path):
     assert measured["robust_accuracy"] == pytest.approx(picked.value)
 
 
-@pytest.mark.parametrize("ema", [{}, {"use_ema": True, "ema_momentum": 0.5}], ids=["weights", "moving averages"])
+@pytest.mark.parametrize(
+    "ema",
+    [pytest.param({}, marks=pytest.mark.slow), {"use_ema": True, "ema_momentum": 0.5}],
+    ids=["weights", "moving averages"],
+)
 def test_a_probe_is_in_the_history_and_on_the_screen_wherever_the_run_was_cut(ema, digits, tmp_path):
     said = []
     whole, picked = run(digits, tmp_path / "whole", probed=True, say=said.append, **ema)

@@ -181,7 +181,7 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
-@pytest.mark.parametrize("moment", [2, 4, 6])
+@pytest.mark.parametrize("moment", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6))])
 def test_a_killed_evaluation_ends_with_the_record_of_one_that_was_not(eight, tmp_path, moment):
     model, images, labels = eight
     told, options = [], {"attacks": TWO, "sizes": SIZES, "batch_size": 20}
