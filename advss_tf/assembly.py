@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from advss_tf import config
 from advss_tf.attacks import ProjectedGradientDescent, get_threat
+from advss_tf.config.contrastive_rules import WITH_NEGATIVES
 from advss_tf.data import ImageData, PseudoLabels, load_data
 from advss_tf.encoders import build_encoder
 from advss_tf.errors import InvalidInput
@@ -124,6 +125,21 @@ def probes_of(part: config.Pretrain, data: ImageData) -> tuple[KNNProbe, ...]:
     options = part.probe.model_dump(include={"k", "temperature"})
     bank = data.labelled(limit=part.probe.max_images)
     return (KNNProbe(bank, data.held_out(), every=part.probe.every_epochs, epochs=part.epochs, **options),)
+
+
+def check_batch(recipe: config.Recipe, data: ImageData) -> None:
+    """Refuses a contrastive pretraining whose batch holds an image twice, which would be its own negative.
+
+    Raises:
+        InvalidInput: if the batch is larger than the training split.
+    """
+    part = section(recipe, "pretrain")
+    if part.task.kind in WITH_NEGATIVES and part.batch_size > data.num_train:
+        raise InvalidInput(
+            "A batch would hold an image twice, and the loss take it for another one.",
+            expected=f"pretrain.batch_size of at most {data.num_train}, the images to train on",
+            received=f"batch_size={part.batch_size}",
+        )
 
 
 def check_probe(recipe: config.Recipe, data: ImageData) -> None:

@@ -42,6 +42,17 @@ def cluster(here: Run) -> dict[str, Any]:
     return {"counts": pseudo.source["counts"], **_outside(pseudo.external)}
 
 
+def check_source(here: Run) -> None:
+    """Refuses an encoder of another run whose features `cluster` could not take.
+
+    Raises:
+        InvalidInput: if it is no export of this library, or has learned from outside without the recipe saying so.
+    """
+    part = assembly.section(here.recipe, "cluster")
+    if part.encoder != "pretrained":
+        outside_of_clusters(origin_of(part.encoder), here.data, declared=part.external)
+
+
 def refine(here: Run) -> dict[str, Any]:
     """Teaches the pretrained encoder its own clusters, robustly, and hands it over in place of the pretrained one."""
     part, start = assembly.section(here.recipe, "refine"), pretrained(here)

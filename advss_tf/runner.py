@@ -18,6 +18,7 @@ import keras
 from advss_tf import assembly, config
 from advss_tf.clustering import checked_sizes
 from advss_tf.errors import InvalidInput, one_of
+from advss_tf.refining import check_source
 from advss_tf.screen import Screen
 from advss_tf.stages import STAGES
 from advss_tf.staging import Run, meet
@@ -82,12 +83,14 @@ def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[
 
 
 def _refuse_early(here: Run, names: Sequence[str]) -> None:
-    """Refuses what the data are too few for before the first stage, not after hours of it."""
+    """Refuses what the data are too few for, or what is not there, before the first stage, not after hours of it."""
     recipe, data = here.recipe, here.data
     if "pretrain" in names:
         assembly.check_probe(recipe, data)
+        assembly.check_batch(recipe, data)
     if "cluster" in names:
         checked_sizes(assembly.section(recipe, "cluster").sizes, data, name="cluster.sizes")
+        check_source(here)
     if "refine" in names:
         checked_sizes((assembly.section(recipe, "refine").clusters,), data, name="refine.clusters")
 

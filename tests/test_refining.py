@@ -175,6 +175,12 @@ def test_a_refinement_that_is_cut_goes_on_and_ends_with_the_same_bits(story, tmp
         ("refine.clusters=2000", r"more clusters than images.*refine\.clusters of at most 1294"),
         ("pretrain.probe={k: 101}", r"more neighbours than.*pretrain\.probe\.k of at most 100"),
         ("pretrain.probe={k: 51, max_images: 50}", r"pretrain\.probe\.k of at most 50"),
+        (
+            "pretrain={task: {kind: acl}, attack: {epsilon: 0.1}, epochs: 1, batch_size: 1300, optimizer: {kind: sgd, "
+            "learning_rate: 0.1}}",
+            r"twice.*pretrain\.batch_size of at most 1294",
+        ),
+        ("cluster={sizes: [2], encoder: nowhere}", r"nowhere"),
     ],
 )
 def test_what_the_data_are_too_few_for_is_refused_before_anything_is_trained(change, words, tmp_path):
@@ -204,6 +210,27 @@ def test_a_pretraining_does_not_go_on_with_another_teacher(story, tmp_path):
     _quiet_run(recipe, workdir)
     assert read_provenance(workdir.encoder)["taught_by"] == {"teacher": digest_of(teacher)}
     assert "taught_by" not in read_provenance(story.encoder)
+
+
+@pytest.mark.slow
+def test_another_run_learns_the_clusters_and_cut_it_ends_with_the_same_bits(story, tmp_path):
+    pretrain = {**VALUES["pretrain"], "attack": {**ATTACK, "batch_norm": "training"}, "batch_size": 256}
+    task = {"kind": "advcl", "pseudo_labels": str(story.pseudo_labels), "projection": [16, 8]}
+    network = {**VALUES["encoder"], "branches": ["clean", "adversarial", "pseudo"]}
+    recipe = make_recipe({
+        **ALONE, "encoder": network, "pretrain": {**pretrain, "task": task}, "checkpoint": {"every_steps": 2},
+    })  # fmt: skip
+    whole, cut = Workdir(tmp_path / "whole"), Workdir(tmp_path / "cut")
+    _quiet_run(recipe, whole)
+    with pytest.raises(Cut):
+        run(recipe, cut, screen=CuttingScreen("pretrain", 3))
+    _quiet_run(recipe, cut)
+    for ours, theirs in zip(*(load_encoder(each.encoder).get_weights() for each in (cut, whole)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert cut.finished("pretrain")["resumed"] is True
+    assert read_provenance(whole.encoder)["taught_by"] == {
+        "pseudo_labels": PseudoLabels.load(story.pseudo_labels).digest
+    }
 
 
 # What was learned from outside ----------------------------------------------------------------------------------------

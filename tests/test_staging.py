@@ -6,12 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from advss_tf import staging
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.data import load_data
 from advss_tf.finetune import JointClassifier
 from advss_tf.pretext import TASKS
-from advss_tf.staging import Run, warn_of_rims
+from advss_tf.staging import Run, warn_of_memory, warn_of_rims
 
 
 class Heard:
@@ -52,3 +54,16 @@ def test_finetuning_warns_of_the_task_beside_the_classes(two_stages):
     (line,) = said(model, images(background=0.4), stage="finetune")
     assert "WARNING: finetune" in line and "With data.crop_padding=0" in line
     assert not said(TASKS["rotation"](network), images(background=0.4))
+
+
+def test_a_loss_that_memory_may_not_hold_is_warned_of(two_stages, monkeypatch):
+    """Two views of 8 images: 16 · (2 · 8)² = 4096 bytes."""
+    heard, model = Heard(), TASKS["simclr"](two_stages(), attack=None, projection=(4,))
+    here = Run(None, None, None, tf.distribute.get_strategy(), heard)
+    monkeypatch.setattr(staging, "spare_bytes", lambda: 4096)
+    warn_of_memory(here, model, 8)
+    warn_of_memory(here, TASKS["rotation"](two_stages()), 1_000_000)
+    assert not heard.lines
+    monkeypatch.setattr(staging, "spare_bytes", lambda: 4095)
+    warn_of_memory(here, model, 8)
+    assert len(heard.lines) == 1 and "the contrastive loss of 8 images" in heard.lines[0]

@@ -45,6 +45,21 @@ def annealing_changes_something(task: contrastive_tasks.DualStream | contrastive
         yield Fault("annealing", "changes nothing", "annealed views, growth above 0, or annealing: null", received)
 
 
+def heads_are_trained(task: contrastive_tasks.Multiview) -> Iterator[Fault]:
+    """At a weight of 0 the heads would stay as drawn, and an attack of theirs would climb nothing."""
+    if task.pseudo_labels is not None and not task.pseudo_weight:
+        yield Fault("pseudo_weight", "leaves the heads untrained", "above 0, or pseudo_labels: null", "pseudo_weight=0")
+
+
+def averages_are_handed_over(pretrain: schema.Pretrain) -> Iterator[Fault]:
+    """DynACL hands its momentum encoder over, an average already; the optimizer's would be of other weights."""
+    momentum, average = getattr(pretrain.task, "momentum", None), pretrain.optimizer.ema_momentum
+    if momentum is not None and average is not None:
+        received = f"ema_momentum={average:g}, task.momentum={momentum:g}"
+        expected = "null, or task.momentum: null"
+        yield Fault("optimizer.ema_momentum", "averages weights that are not handed over", expected, received)
+
+
 def attack_suits_method(pretrain: schema.Pretrain) -> Iterator[Fault]:
     """SimCLR is clean, the others are attacks on it."""
     kind, attack = pretrain.task.kind, pretrain.attack

@@ -87,7 +87,7 @@ class DualStream(ContrastiveTask):
     """What ACL and the methods that it is the base of share."""
 
     rules: ClassVar[Rules] = (contrastive_rules.annealing_changes_something,)
-    views: Pair = Field(default=("strong", "strong"), min_length=2, max_length=2, description="The two views.")
+    views: Pair = Field(default=("annealed", "annealed"), min_length=2, max_length=2, description="The two views.")
     projection: Counts = Field(
         default=(512, 512, 512), min_length=1, description="Sizes of the projection's layers, the embedding's last."
     )
@@ -118,7 +118,6 @@ class DynaclTask(DualStream):
     """ACL whose augmentation weakens while attacked views gain weight (Luo et al. 2023)."""
 
     kind: Literal["dynacl"] = Field(description="ACL with schedules of augmentation and weight.")
-    views: Pair = Field(default=("annealed", "annealed"), min_length=2, max_length=2, description="The two views.")
     annealing: Annealed = Field(default=Annealed(), description="The schedules.")
     momentum: float | None = Field(
         default=0.99, ge=0, lt=1, description="What the momentum encoder keeps of itself at each step; null: none."
@@ -128,7 +127,7 @@ class DynaclTask(DualStream):
 class Multiview(ContrastiveTask):
     """What AdvCL and A-InfoNCE share."""
 
-    rules: ClassVar[Rules] = (contrastive_rules.annealing_changes_something,)
+    rules: ClassVar[Rules] = (contrastive_rules.annealing_changes_something, contrastive_rules.heads_are_trained)
     clean_views: Views = Field(
         default=("strong", "strong", "high_frequency"), min_length=1, description="Views that are not attacked."
     )

@@ -76,6 +76,7 @@ class Pretrain(Stage):
         contrastive_rules.there_are_negatives,
         contrastive_rules.batch_is_whole,
         contrastive_rules.annealing_ends_in_time,
+        contrastive_rules.averages_are_handed_over,
         contrastive_rules.augmentation_reaches_a_view,
     )
     task: Task = Field(description="What the encoder learns: a puzzle, or how views of an image belong together.")
@@ -118,6 +119,9 @@ class LinearRefinement(Stage):
     """The head alone on pseudo-labels, on clean images."""
 
     epochs: int = Field(default=10, ge=1, description="Passes over the training images.")
+    batch_size: int = Field(
+        default=REFINEMENT["linear"]["batch_size"], ge=1, description="Images a step, over all replicas."
+    )
     optimizer: Descent = Field(default=Sgd(**REFINEMENT["linear"]["optimizer"]), description="How the weights descend.")
 
 
@@ -128,6 +132,9 @@ class FullRefinement(Stage):
     attack: Attack = Field(description="Attack on the training images.")
     beta: float = Field(default=6.0, gt=0, description="Weight of TRADES' robust term.")
     epochs: int = Field(default=25, ge=1, description="Passes over the training images.")
+    batch_size: int = Field(
+        default=REFINEMENT["full"]["batch_size"], ge=1, description="Images a step, over all replicas."
+    )
     optimizer: Descent = Field(default=Sgd(**REFINEMENT["full"]["optimizer"]), description="How the weights descend.")
 
 
@@ -135,7 +142,9 @@ class Refine(Part):
     """LP-AFT, the "++" of DynACL++ (Luo et al. 2023): the pretrained encoder learns its own clusters, robustly."""
 
     clusters: int = Field(default=10, ge=2, description="Clusters of the features of pretrained's clean branch.")
-    normalise: bool = Field(default=True, description="Divide features by their length, to cluster directions.")
+    normalise: bool = Field(
+        default=False, description="Divide features by their length, to cluster directions; its code does not."
+    )
     linear: Annotated[LinearRefinement, refilled("linear")] = Field(
         default=LinearRefinement(), description="First the head alone."
     )

@@ -42,9 +42,9 @@ def reweighted_log_sum(
         N_g = max( (R - tau_plus · N · P) / (1 - tau_plus),  N · exp(-1 / T) )
 
     which is the estimator of Robinson et al. 2021, with the mean of the positives where there are more than one, as in
-    the code of Yu et al. That code, for AdvCL, differs in two points: it divides by
-    the mean weight over all columns, of which those of positives hold zeros, and it holds the lower bound against
-    exponentials that it has shifted by their maximum.
+    the code of Yu et al. That code, for AdvCL, differs in three points: it divides by the mean weight over all columns,
+    of which those of positives hold zeros; that mean has lost its last axis, so that what column j weighs is divided
+    by the mean of row j; and it holds the lower bound against exponentials that it has shifted by their maximum.
 
     Args:
         similarity: `(views, views, rows, everyone)`, `s / T` by anchor's view, contrast's view, image and image.

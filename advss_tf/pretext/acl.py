@@ -44,7 +44,8 @@ class ACL(Contrastive):
 
     Args:
         encoder: See `Contrastive`; without branches, or with `clean` and `adversarial`.
-        views: The two views that are contrasted.
+        views: The two views that are contrasted. Crops of `annealed` ones are those of the authors' code, 10 % of the
+            area or more; without `annealing` they are at full strength.
         sir_weight: Weight of the standard invariance, >= 0; with it, or the next, a third view is forwarded, the
             image as it is.
         air_weight: Weight of the adversarial invariance, >= 0.
@@ -69,7 +70,7 @@ class ACL(Contrastive):
         encoder: keras.Model,
         *,
         attack: Any,
-        views: Sequence[str] = ("strong", "strong"),
+        views: Sequence[str] = ("annealed", "annealed"),
         sir_weight: float = 0.0,
         air_weight: float = 0.0,
         invariance: str = "equation",

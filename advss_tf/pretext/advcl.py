@@ -38,7 +38,7 @@ from advss_tf.pretext.annealing import Annealing
 from advss_tf.pretext.asymmetry import Asymmetry
 from advss_tf.pretext.clusters import ClusterHeads
 from advss_tf.pretext.contrastive import Contrastive, retrieval
-from advss_tf.pretext.viewed import attackable
+from advss_tf.pretext.viewed import attackable, given
 from advss_tf.training import Puzzle
 
 
@@ -55,7 +55,7 @@ class AdvCL(Contrastive):
         attacked_view: The view that is attacked.
         pseudo_sizes: The numbers of clusters that the images' pseudo-labels tell apart, one linear head for each;
             empty for none. Batches then bring labels `(rows, heads)`.
-        pseudo_weight: Weight of the pseudo-labels' cross-entropy, >= 0.
+        pseudo_weight: Weight of the pseudo-labels' cross-entropy, > 0 if there are pseudo-labels.
         perturbation: `"separate"` for one of each loss, as in the authors' code, or `"shared"` for one of both, as in
             the paper's formula.
         base_temperature: Multiplies the contrastive loss by `temperature / base_temperature`; 0.07 as in the authors'
@@ -125,7 +125,7 @@ class AdvCL(Contrastive):
         self.clean_views, self.attacked_view = self.views[1:], attacked_view
         self.pseudo_sizes, self.pseudo_weight = tuple(int(size) for size in pseudo_sizes), float(pseudo_weight)
         self.perturbation, self.base_temperature, self.cache = perturbation, base_temperature, bool(cache)
-        self.asymmetry = Asymmetry(**asymmetry) if isinstance(asymmetry, dict) else asymmetry
+        self.asymmetry = given(Asymmetry, asymmetry, name="asymmetry")
         self.heads = ClusterHeads(encoder.output_shape[-1], self.pseudo_sizes, seed=seed) if pseudo_sizes else None
 
     @property

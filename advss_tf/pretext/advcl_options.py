@@ -44,8 +44,9 @@ def checked_options(
             expected="different numbers >= 2",
             received=f"pseudo_sizes={tuple(pseudo_sizes)}",
         )
-    if not 0 <= pseudo_weight < float("inf"):
-        raise InvalidInput("`pseudo_weight` is out of range.", expected="a number >= 0", received=f"{pseudo_weight=}")
+    if not 0 <= pseudo_weight < float("inf") or (pseudo_sizes and not pseudo_weight):
+        expected = "a finite number > 0; no pseudo-labels are `pseudo_sizes=()`"
+        raise InvalidInput("`pseudo_weight` is out of range.", expected=expected, received=f"{pseudo_weight=}")
     if base_temperature is not None and not 0 < base_temperature < float("inf"):
         raise InvalidInput(
             "`base_temperature` is no temperature.",

@@ -18,7 +18,6 @@ Reference: Luo et al., "Rethinking the Effect of Data Augmentation in Adversaria
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -33,7 +32,13 @@ from advss_tf.training.inference import encode
 
 @keras.saving.register_keras_serializable(package="advss_tf")
 class DynACL(ACL):
-    """ACL with schedules and a momentum encoder. With `sir_weight` and `air_weight` it is DynACL-AIR.
+    """ACL with schedules and a momentum encoder.
+
+    With `momentum=None` and both weights of `ACLAIR` it is close to DynACL-AIR of Xu et al. 2023, whose attacked views
+    gain weight where their augmentation weakens, an epoch later than here.
+
+    Views that a data set makes follow the schedule only if it is given along:
+    `data.unlabelled(512, views=pretext.views, strength=pretext.strength)`. Those that the step makes always do.
 
     Validation takes the schedules as they are at that moment, so its loss is not one number to follow over the epochs.
 
@@ -42,7 +47,6 @@ class DynACL(ACL):
         annealing: The schedules; an `Annealing`, or its arguments by name.
         momentum: The share of itself that the slow encoder keeps at each step, in [0, 1); None for no slow encoder:
             both views go through the one that is trained, and that is handed over.
-        views: The two views.
         name: The model's name.
 
     Raises:
@@ -55,12 +59,11 @@ class DynACL(ACL):
         *,
         annealing: Annealing | dict[str, Any],
         momentum: float | None = 0.99,
-        views: Sequence[str] = ("annealed", "annealed"),
         name: str | None = "dynacl",
         **options: Any,
     ) -> None:
         _check(annealing, momentum)
-        super().__init__(encoder, annealing=annealing, views=views, name=name, **options)
+        super().__init__(encoder, annealing=annealing, name=name, **options)
         self.momentum = None if momentum is None else float(momentum)
         self.slow = () if momentum is None else (copied(self.encoder), copied(self.projector))
 

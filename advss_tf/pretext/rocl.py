@@ -28,7 +28,7 @@ import tensorflow as tf
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.asymmetry import Asymmetry
 from advss_tf.pretext.contrastive import Contrastive, retrieval
-from advss_tf.pretext.viewed import attackable
+from advss_tf.pretext.viewed import attackable, given
 from advss_tf.training import Puzzle
 
 
@@ -76,8 +76,8 @@ class RoCL(Contrastive):
         seed: int = 0,
         name: str | None = "rocl",
     ) -> None:
-        attackable(views[0])
         _check(views, attack, adversarial_weight)
+        attackable(views[0])
         weights = {"contrastive": 2.0, "adversarial_contrast": float(adversarial_weight)}
         super().__init__(
             encoder,
@@ -94,7 +94,7 @@ class RoCL(Contrastive):
             name=name,
         )
         self.adversarial_weight, self.one_sided = float(adversarial_weight), bool(one_sided)
-        self.asymmetry = Asymmetry(**asymmetry) if isinstance(asymmetry, dict) else asymmetry
+        self.asymmetry = given(Asymmetry, asymmetry, name="asymmetry")
         if self.one_sided and self.asymmetry is not None:
             raise InvalidInput(
                 "Both `one_sided` and `asymmetry` say what is held fixed.",

@@ -13,8 +13,9 @@ A batch is `(rows, views, height, width, channels)`, or plain images, of which t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
@@ -24,6 +25,8 @@ from advss_tf.errors import InvalidInput, one_of
 from advss_tf.pretext.annealing import Annealing
 from advss_tf.training import Batch, Puzzle, RobustModel
 from advss_tf.training.checks import check_views
+
+Options = TypeVar("Options")
 
 
 class Viewed(RobustModel):
@@ -69,7 +72,7 @@ class Viewed(RobustModel):
                 received=f"branches={self.branches}",
             )
         self.views, self.crop_padding, self.flip = views, crop_padding, bool(flip)
-        self.annealing = Annealing(**annealing) if isinstance(annealing, dict) else annealing
+        self.annealing = given(Annealing, annealing, name="annealing")
         self._rank: int | None = None
 
     @property
@@ -113,6 +116,26 @@ class Viewed(RobustModel):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "crop_padding": self.crop_padding, "flip": self.flip}
+
+
+def given(kind: type[Options], options: Options | dict[str, Any] | None, *, name: str) -> Options | None:
+    """Options that are given as what they are, by their names in a dictionary, or not at all.
+
+    Raises:
+        InvalidInput: if the dictionary has a name too many or too few, or as `kind`.
+    """
+    if not isinstance(options, dict):
+        return options
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    known, needed = ({f.name for f in fields}, {f.name for f in fields if f.default is dataclasses.MISSING})
+    if not needed <= set(options) <= known:
+        wanted = [f.name if f.name in needed else f"{f.name} (optional)" for f in fields]
+        raise InvalidInput(
+            f"`{name}` does not have the arguments of {kind.__name__}.",
+            expected=", ".join(wanted),
+            received=f"{name}={options}",
+        )
+    return kind(**options)
 
 
 def attackable(*views: str) -> None:

@@ -50,7 +50,10 @@ class _Choices:
 
 @keras.saving.register_keras_serializable(package="advss_tf")
 class SGD(_Choices, keras.optimizers.SGD):
-    """SGD whose weight decay is part of the gradient: `g + weight_decay * w`, then momentum, then the step.
+    """SGD whose weight decay is part of the gradient, `g + weight_decay * w`; momentum and the step are Keras'.
+
+    The velocity holds each gradient times the rate of its own step. PyTorch's multiplies all of them by the present
+    rate: where the rate changes, the two go apart for some 1 / (1 - momentum) steps.
 
     Args:
         learning_rate: Number or schedule.

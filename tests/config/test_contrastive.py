@@ -52,6 +52,12 @@ def test_a_batch_of_images_that_see_each_other_is_whole():
     assert _fault({"kind": "rotation"}, micro_batches=3).startswith("pretrain.micro_batches: cannot share")
 
 
+def test_a_momentum_encoder_is_the_average_that_is_handed_over():
+    optimizer = {"kind": "sgd", "learning_rate": 0.1, "ema_momentum": 0.9}
+    assert _fault({"kind": "dynacl"}, optimizer=optimizer).startswith("pretrain.optimizer.ema_momentum: averages")
+    assert _recipe({"kind": "dynacl", "momentum": None}, optimizer=optimizer).pretrain.optimizer.ema_momentum == 0.9
+
+
 def test_simclr_has_no_attack_of_either_kind():
     assert _fault({"kind": "simclr"}).startswith("pretrain.attack: is nothing that SimCLR has")
     eval_attack = {"epsilon": 0.1}
@@ -77,13 +83,14 @@ def test_deacl_needs_a_teacher_and_no_second_image():
         ({"kind": "advcl", "attacked_view": "high_frequency"}, "pretrain.task.attacked_view"),
         ({"kind": "advcl", "base_temperature": 0}, "pretrain.task.base_temperature"),
         ({"kind": "advcl", "pseudo_weight": -1}, "pretrain.task.pseudo_weight"),
+        ({"kind": "advcl", "pseudo_labels": "labels.npz", "pseudo_weight": 0}, "leaves the heads untrained"),
         ({"kind": "a_infonce", "asymmetry": None}, "pretrain.task.asymmetry"),
         ({"kind": "dynacl", "annealing": None}, "pretrain.task.annealing"),
         ({"kind": "rocl", "asymmetry": {"tau_plus": 1.0}}, "pretrain.task.asymmetry.tau_plus"),
         ({"kind": "rocl", "asymmetry": {"clean_share": None, "beta": None}}, "leaves nothing asymmetric"),
         ({"kind": "rocl", "asymmetry": {"clean_share": None, "pair_weight": 2}}, "there are none"),
         ({"kind": "rocl", "asymmetry": {}, "one_sided": True}, "pretrain.task.one_sided"),
-        ({"kind": "acl", "annealing": {"growth": 0, "period": 1}}, "changes nothing"),
+        ({"kind": "acl", "views": ["strong", "weak"], "annealing": {"growth": 0, "period": 1}}, "changes nothing"),
         ({"kind": "dynacl", "annealing": {"period": 100}}, "pretrain.task.annealing.period: is as long"),
     ],
 )

@@ -91,9 +91,11 @@ def test_what_a_refinement_does_not_say_of_its_optimizer_is_the_papers():
     full = {"attack": ATTACK, "optimizer": {"learning_rate": 0.05}}
     recipe = _recipe(refine={"linear": {"optimizer": {"kind": "sgd", "learning_rate": 0.2}}, "full": full})
     linear, full = recipe.refine.linear.optimizer, recipe.refine.full.optimizer
-    assert linear == plain.linear.optimizer.model_copy(update={"learning_rate": 0.2}) and linear.weight_decay == 2e-4
+    assert linear == plain.linear.optimizer.model_copy(update={"learning_rate": 0.2}) and linear.weight_decay == 1e-4
     assert full == plain.full.optimizer.model_copy(update={"learning_rate": 0.05})
-    assert (full.weight_decay, full.schedule.milestones) == (2e-4, (10, 20))
+    assert plain.linear.batch_size == plain.full.batch_size == recipe.refine.full.batch_size == 512
+    assert linear.decay == full.decay == "all" and not plain.normalise
+    assert (full.weight_decay, full.schedule.milestones) == (1e-4, (10, 20))
     assert make_recipe(VALUES, ["refine.full.optimizer.learning_rate=0.05"]).refine.full.optimizer == full
     assert make_recipe(read_yaml(dump_recipe(recipe))) == recipe
 
@@ -106,7 +108,7 @@ def test_an_optimizer_or_a_schedule_of_another_kind_is_the_recipes_own():
         }
     ).refine
     assert (refine.linear.optimizer.kind, refine.linear.optimizer.weight_decay) == ("adamw", 5e-4)
-    assert (refine.full.optimizer.schedule.kind, refine.full.optimizer.weight_decay) == ("constant", 2e-4)
+    assert (refine.full.optimizer.schedule.kind, refine.full.optimizer.weight_decay) == ("constant", 1e-4)
 
 
 @pytest.mark.parametrize(

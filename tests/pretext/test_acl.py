@@ -69,7 +69,7 @@ def test_both_views_are_attacked_at_once(two_stages, small_attack, views):
 
 def test_the_invariances_see_the_image_as_it_was(two_stages, small_attack, views):
     model = ACLAIR(two_stages(), attack=small_attack(), projection=(5,))
-    assert model.views == ("strong", "strong", "original") and model.loss_weights["sir"] == 0.25
+    assert model.views == ("annealed", "annealed", "original") and model.loss_weights["sir"] == 0.25
     clean, moved = views(3), views(3)[:, :2] * 0.9
     puzzle = model.pose(Batch(clean), SEED)
     terms = model.descend({"first": moved[:, 0], "second": moved[:, 1]}, puzzle, training=False)

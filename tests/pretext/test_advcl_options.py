@@ -19,6 +19,7 @@ from advss_tf.pretext import AdvCL
         ({"pseudo_sizes": (10, 10)}, "pseudo_sizes"),
         ({"pseudo_weight": -0.1}, "pseudo_weight"),
         ({"pseudo_weight": float("nan")}, "pseudo_weight"),
+        ({"pseudo_weight": 0.0, "pseudo_sizes": (2,)}, "pseudo_weight"),
         ({"perturbation": "shard"}, "did you mean 'shared'"),
         ({"base_temperature": 0.0}, "base_temperature"),
     ],

@@ -37,6 +37,7 @@ KINDS = sorted(TASKS)
 # Forms that take long, or show little that no other one does, are put through these tests by `bin/test --slow`.
 LATER = (
     "a_infonce",
+    "advcl with clusters",
     "acl",
     "acl_air",
     "dynacl",
@@ -59,7 +60,13 @@ def _each(forms, later=LATER):
 
 # In an ensemble Selfie has batch norms of its own.
 WITH_SELFIE = ("ensemble", {"tasks": ("rotation", {"kind": "selfie", **OPTIONS["selfie"]})})
-METHODS = {**{kind: (kind, {}) for kind in KINDS}, "ensemble with selfie": WITH_SELFIE}
+# With pseudo-labels AdvCL has heads, a perturbation and a stream more.
+WITH_CLUSTERS = ("advcl", {"pseudo_sizes": (2, 3)})
+METHODS = {
+    **{kind: (kind, {}) for kind in KINDS},
+    "advcl with clusters": WITH_CLUSTERS,
+    "ensemble with selfie": WITH_SELFIE,
+}
 EACH_METHOD = _each(METHODS)
 EACH_TRAINED_METHOD = _each(METHODS, later=LATER_TRAINED)
 # Where the draw or the loss of the reference code could go another way, its form is tested as well.
@@ -82,10 +89,21 @@ def task(kind, encoder, *, optimizer=None, **options):
     return model
 
 
+def examples(form, images):
+    """What a form learns from: images, and for heads the clusters of each."""
+    numbers = np.arange(len(images))
+    return (images, np.stack([numbers % 2, numbers % 3], axis=1)) if "pseudo_sizes" in form else (images,)
+
+
+def batches(form, images, size):
+    found = examples(form, images)
+    return tf.data.Dataset.from_tensor_slices(found if len(found) > 1 else images).batch(size)
+
+
 @EACH_TRAINED_FORM
 def test_two_replicas_end_with_the_weights_of_one(kind, form, tiny_images, two_stages):
     """Same global batches, so only the order of additions differs: after three steps 1e-5 (weights are about 0.1)."""
-    data = tf.data.Dataset.from_tensor_slices(tiny_images).repeat(3).batch(8)
+    data = batches(form, tiny_images, 8).repeat(3)
 
     # Inside its loop an attack sees the negatives of its replica alone, so here it moves nothing that counts.
     local = ("attack_at_bound", "attack_climb", "retrieval", "robust_retrieval") if kind in WITH_NEGATIVES else ()
@@ -148,10 +166,11 @@ def test_under_mixed_precision_losses_and_scores_are_float32(kind, form, tiny_im
         model = task(kind, two_stages(keras.layers.BatchNormalization), **form)
     finally:
         keras.config.set_dtype_policy("float32")
-    assert np.isfinite(model.train_on_batch(tiny_images, return_dict=True)["loss"])
+    found = examples(form, tiny_images)
+    assert np.isfinite(model.train_on_batch(*found, return_dict=True)["loss"])
     answers = keras.tree.flatten(model.predict(tiny_images, verbose=0))
     assert {answer.dtype for answer in answers} == {np.dtype(np.float32)}
-    puzzle = model.share(model.pose(Batch(tf.constant(tiny_images)), tf.constant([0, 1])), training=True)
+    puzzle = model.share(model.pose(Batch(*map(tf.constant, found)), tf.constant([0, 1])), training=True)
     assert {values.dtype for values in model.descend(puzzle.inputs, puzzle, training=True).values()} == {tf.float32}
     assert all(np.isfinite(weights).all() for weights in model.get_weights())
 
@@ -164,7 +183,7 @@ def test_an_attack_in_either_mode_moves_no_running_statistics(mode, kind, form, 
     for num_steps in (1, 4):
         attack = ProjectedGradientDescent(Linf(1e-7), num_steps=num_steps, batch_norm=mode)
         model = task(kind, two_stages(keras.layers.BatchNormalization), attack=attack, **form)
-        model.train_on_batch(tiny_images)
+        model.train_on_batch(*examples(form, tiny_images))
         moved.append([v.numpy() for v in model.encoder.non_trainable_variables])
     for one, other in zip(*moved, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -177,26 +196,28 @@ def test_an_encoder_with_branches_is_trained_in_both_and_handed_over_with_one(
     if kind == "deacl":
         form = {"teacher": two_stages(keras.layers.BatchNormalization)}
     streams = ("clean",) if kind == "simclr" else ("clean", "adversarial")
+    streams += ("pseudo",) if "pseudo_sizes" in form else ()
     encoder = two_stages(functools.partial(BranchedBatchNormalization, streams))
     before = {variable.path: variable.numpy() for variable in encoder.variables}
     model = task(kind, encoder, **form)
-    model.train_on_batch(tiny_images)
+    model.train_on_batch(*examples(form, tiny_images))
     moved = {variable.path for variable in encoder.variables if (variable.numpy() != before[variable.path]).any()}
     assert {f"stage1_norm/{branch}/moving_mean" for branch in streams} <= moved
-    assert model.delivered_branch == streams[-1]
+    delivered = "adversarial" if "adversarial" in streams else "clean"
+    assert model.delivered_branch == delivered
     handed = load_encoder(export_encoder(model, tmp_path / "encoder"))
-    with norm_branch(streams[-1]):
+    with norm_branch(delivered):
         np.testing.assert_allclose(handed(tiny_images), model.delivered_encoder(tiny_images), atol=1e-5)
 
 
 @EACH_TRAINED_METHOD
 def test_saved_and_loaded_it_goes_on_the_same(kind, form, tiny_encoder, tiny_images, tmp_path):
     model = task(kind, tiny_encoder, seed=3, **form)
-    model.fit(tiny_images, verbose=0)
+    model.fit(*examples(form, tiny_images), verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     for one in (model, loaded):
-        one.fit(tiny_images, shuffle=False, verbose=0)
+        one.fit(*examples(form, tiny_images), shuffle=False, verbose=0)
     for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -204,7 +225,7 @@ def test_saved_and_loaded_it_goes_on_the_same(kind, form, tiny_encoder, tiny_ima
 @EACH_TRAINED_METHOD
 def test_a_run_cut_at_a_step_ends_with_the_same_bits(kind, form, tiny_images, tmp_path, two_stages):
     def make_dataset(*, start_step, num_steps, **_):
-        return tf.data.Dataset.from_tensor_slices(tiny_images).batch(4).repeat().skip(start_step).take(num_steps)
+        return batches(form, tiny_images, 4).repeat().skip(start_step).take(num_steps)
 
     def run(folder, stop_at):
         moments = [stop_at]

@@ -77,6 +77,7 @@ def test_the_attack_holds_what_the_loss_holds(two_stages, small_attack, views):
     ("options", "words"),
     [
         ({"views": ("strong",) * 3}, "two views"),
+        ({"views": ()}, "two views"),
         ({"views": ("high_frequency", "strong")}, "no pixels"),
         ({"attack": None}, "attacks its views"),
         ({"adversarial_weight": -1.0}, "adversarial_weight"),

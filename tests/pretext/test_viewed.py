@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.pretext import AdvCL, SimCLR
+from advss_tf.pretext import AdvCL, DynACL, RoCL, SimCLR
 from advss_tf.pretext.viewed import attackable
 from advss_tf.training import Batch
 
@@ -65,3 +65,16 @@ def test_views_and_plain_images_may_come_after_each_other(two_stages, views, tin
         dataset = tf.data.Dataset.from_tensor_slices(given).batch(8)
         assert np.isfinite(model.fit(dataset, verbose=0).history["loss"]).all()
     assert np.isfinite(model.fit(tiny_images, verbose=0, shuffle=False).history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (DynACL, {"annealing": {"epochs": 3}}),
+        (AdvCL, {"asymmetry": {"clean_shares": 0.2}}),
+        (RoCL, {"asymmetry": {"share": 0.2}}),
+    ],
+)
+def test_options_by_wrong_names_are_refused(kind, options, two_stages, small_attack):
+    with pytest.raises(InvalidInput, match=r"does not have the arguments of (Annealing|Asymmetry)\. Expected: \w+"):
+        kind(two_stages(), attack=small_attack(), **options)
