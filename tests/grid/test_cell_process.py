@@ -158,6 +158,7 @@ def alive(pid):
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.slow
 def test_a_child_that_is_busy_ends_with_its_parent_however_that_ends(tmp_path):
     (tmp_path / "parent.py").write_text(PARENT)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(cell_process.__file__).parents[2])])}

@@ -112,6 +112,7 @@ def test_the_record_counts_exactly(story):
     assert record["dataset"] == "digits" and record["split"] == "test"
 
 
+@pytest.mark.slow
 def test_any_saved_model_is_evaluated(story, tmp_path, capsys):
     accuracies = []
     for number, model in enumerate(("finetune/classifier.keras", "export/classifier/1")):

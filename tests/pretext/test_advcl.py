@@ -106,6 +106,7 @@ def test_without_high_frequencies_three_views_meet(two_stages, small_attack, vie
     assert model.train_on_batch(views(3), return_dict=True)["loss"] > 0
 
 
+@pytest.mark.slow
 def test_held_out_images_need_no_pseudo_labels(branched, small_attack, tiny_images, tiny_labels):
     model = AdvCL(branched(*THREE), attack=small_attack(), pseudo_sizes=(2, 3), projection=(6, 5))
     model.compile(optimizer=keras.optimizers.SGD(0.1))

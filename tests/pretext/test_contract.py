@@ -48,7 +48,7 @@ LATER = (
     "selfie faithful",
 )
 # Where whole trainings are compared, these do as well.
-LATER_TRAINED = (*LATER, "advcl", "selfie")
+LATER_TRAINED = (*LATER, "advcl", "deacl", "selfie")
 
 
 def _each(forms, later=LATER):

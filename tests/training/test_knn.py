@@ -166,6 +166,7 @@ def test_the_branch_that_is_handed_over_is_probed(digits, attack):
     assert probe.measure() == expected["clean" if attack is None else "adversarial"]
 
 
+@pytest.mark.slow
 def test_the_moving_average_is_probed_where_the_optimizer_keeps_one(digits):
     model = make_model(use_ema=True, ema_momentum=0.9)
     model.fit(digits.unlabelled(64), epochs=1, steps_per_epoch=2, verbose=0)

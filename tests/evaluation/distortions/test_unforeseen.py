@@ -78,6 +78,7 @@ def test_a_row_says_how_it_came_about_and_what_it_cost(found):
     assert found.forward_passes == pytest.approx(1 + 5 * 4 * 35 / 40)
 
 
+@pytest.mark.slow
 def test_the_size_of_the_batches_changes_no_count(found, eight):
     model, images, labels = eight
     other = evaluate_unforeseen(model, (images, labels), attacks=TWO, sizes=SIZES, batch_size=9)
