@@ -48,19 +48,15 @@ SLF is picked by clean accuracy, the others by robust accuracy, all of them on h
 """
 
 REFINEMENT: dict[str, dict[str, Any]] = {
-    "linear": {
-        "batch_size": 512,
-        "optimizer": {"kind": "sgd", "learning_rate": 0.01, "weight_decay": 1e-4, "decay": "all"},
-    },
+    "linear": {"optimizer": {"kind": "sgd", "learning_rate": 0.01, "weight_decay": 1e-4, "decay": "all"}},
     "full": {
-        "batch_size": 512,
         "optimizer": {
             "kind": "sgd", "learning_rate": 0.1, "weight_decay": 1e-4, "decay": "all",
             "schedule": {"kind": "piecewise", "milestones": [10, 20]},
         }
     },
 }  # fmt: skip
-"""Batches and optimizers of the trainings of `refine`, those of DynACL++'s code."""
+"""The optimizers of the trainings of `refine`, those of DynACL++'s code."""
 
 
 def filled(written: Any) -> Any:

@@ -115,26 +115,26 @@ class Cluster(Part):
     )
 
 
-class LinearRefinement(Stage):
+class Refinement(Stage):
+    """What both trainings of `refine` share: the batch of DynACL++'s code."""
+
+    batch_size: int = Field(default=512, ge=1, description="Images a step, over all replicas.")
+
+
+class LinearRefinement(Refinement):
     """The head alone on pseudo-labels, on clean images."""
 
     epochs: int = Field(default=10, ge=1, description="Passes over the training images.")
-    batch_size: int = Field(
-        default=REFINEMENT["linear"]["batch_size"], ge=1, description="Images a step, over all replicas."
-    )
     optimizer: Descent = Field(default=Sgd(**REFINEMENT["linear"]["optimizer"]), description="How the weights descend.")
 
 
-class FullRefinement(Stage):
+class FullRefinement(Refinement):
     """Everything on pseudo-labels, by TRADES."""
 
     rules: ClassVar[Rules] = (*Stage.rules, pseudo_rules.trades_starts_at_random)
     attack: Attack = Field(description="Attack on the training images.")
     beta: float = Field(default=6.0, gt=0, description="Weight of TRADES' robust term.")
     epochs: int = Field(default=25, ge=1, description="Passes over the training images.")
-    batch_size: int = Field(
-        default=REFINEMENT["full"]["batch_size"], ge=1, description="Images a step, over all replicas."
-    )
     optimizer: Descent = Field(default=Sgd(**REFINEMENT["full"]["optimizer"]), description="How the weights descend.")
 
 
