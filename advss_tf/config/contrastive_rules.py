@@ -39,7 +39,7 @@ def one_side_is_held_once(task: contrastive_tasks.RoclTask) -> Iterator[Fault]:
 
 def annealing_changes_something(task: contrastive_tasks.DualStream | contrastive_tasks.Multiview) -> Iterator[Fault]:
     """Without annealed views and without growth there is nothing that a schedule could change."""
-    views = _views_of(task)
+    views = _kinds_of(_views_of(task))
     if task.annealing is not None and not task.annealing.growth and "annealed" not in views:
         received = f"growth=0, views={views}"
         yield Fault("annealing", "changes nothing", "annealed views, growth above 0, or annealing: null", received)
@@ -97,10 +97,13 @@ def augmentation_reaches_a_view(pretrain: schema.Pretrain) -> Iterator[Fault]:
     """Only weak views are shifted, and original ones are not mirrored either."""
     if not _is_contrastive(pretrain.task):
         return
-    views = _views_of(pretrain.task)
-    if pretrain.crop_padding is not None and not {"weak", "high_frequency"} & set(views):
+    views = _kinds_of(_views_of(pretrain.task))
+    # A view that says its own padding is not told another.
+    told = [view for view in _views_of(pretrain.task) if getattr(view, "crop_padding", 0) is None]
+    if pretrain.crop_padding is not None and not told:
         received = f"crop_padding={pretrain.crop_padding}, views={views}"
-        yield Fault("crop_padding", "is of weak views, and there are none", "null, or a weak view", received)
+        which = "a weak view without a padding of its own"
+        yield Fault("crop_padding", "is of weak views, and none asks for it", f"null, or {which}", received)
     if pretrain.flip is not None and views == ["original"]:
         received = f"flip={str(pretrain.flip).lower()}, views={views}"
         yield Fault("flip", "mirrors views, and original ones stay as they are", "null, or another view", received)
@@ -128,11 +131,15 @@ def streams_of(task: Any) -> tuple[str, ...]:
     return ("clean", "adversarial", "pseudo") if apart else ("clean", "adversarial")
 
 
-def _views_of(task: Any) -> list[str]:
-    """The kinds of views that a contrastive method looks at, each once, in alphabetical order."""
-    several = (*getattr(task, "views", ()), *getattr(task, "clean_views", ()))
+def _views_of(task: Any) -> list[Any]:
+    """The views that a contrastive method looks at."""
     single = (getattr(task, name) for name in ("attacked_view", "view") if hasattr(task, name))
-    return sorted({*several, *single})
+    return [*getattr(task, "views", ()), *getattr(task, "clean_views", ()), *single]
+
+
+def _kinds_of(views: list[Any]) -> list[str]:
+    """Their kinds, each once, in alphabetical order."""
+    return sorted({view.kind for view in views})
 
 
 def _is_contrastive(task: Any) -> bool:

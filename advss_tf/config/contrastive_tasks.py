@@ -11,18 +11,15 @@ classes of `advss_tf.pretext`.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from . import contrastive_rules
 from .parts import Counts, Part, Rules, Text
+from .views import ANNEALED, HIGH_FREQUENCY, STRONG, WEAK, Image, Images, Views
 
-View = Literal["weak", "strong", "annealed", "high_frequency", "original"]
-Views = Annotated[tuple[View, ...], Field(strict=False)]
-Image = Literal["weak", "strong", "annealed", "original"]
 Norms = Literal["hidden", "all", "none"]
-Pair = Annotated[tuple[Image, ...], Field(strict=False)]
 
 
 class Annealed(Part):
@@ -61,7 +58,7 @@ class SimclrTask(ContrastiveTask):
     """Find the other view of an image, on clean images (Chen et al. 2020, SimCLR)."""
 
     kind: Literal["simclr"] = Field(description="Find the other view of an image in the batch, nothing is attacked.")
-    views: Views = Field(default=("strong", "strong"), min_length=2, description="Views that find each other.")
+    views: Views = Field(default=(STRONG, STRONG), min_length=2, description="Views that find each other.")
 
 
 class RoclTask(ContrastiveTask):
@@ -69,8 +66,8 @@ class RoclTask(ContrastiveTask):
 
     rules: ClassVar[Rules] = (contrastive_rules.one_side_is_held_once,)
     kind: Literal["rocl"] = Field(description="Find the other view, with an attacked one as a third.")
-    views: Pair = Field(
-        default=("strong", "strong"), min_length=2, max_length=2, description="The attacked view, and the other."
+    views: Images = Field(
+        default=(STRONG, STRONG), min_length=2, max_length=2, description="The attacked view, and the other."
     )
     projection: Counts = Field(
         default=(2048, 128), min_length=1, description="Sizes of the projection's layers, the embedding's last."
@@ -87,7 +84,7 @@ class DualStream(ContrastiveTask):
     """What ACL and the methods that it is the base of share."""
 
     rules: ClassVar[Rules] = (contrastive_rules.annealing_changes_something,)
-    views: Pair = Field(default=("annealed", "annealed"), min_length=2, max_length=2, description="The two views.")
+    views: Images = Field(default=(ANNEALED, ANNEALED), min_length=2, max_length=2, description="The two views.")
     projection: Counts = Field(
         default=(512, 512, 512), min_length=1, description="Sizes of the projection's layers, the embedding's last."
     )
@@ -129,9 +126,9 @@ class Multiview(ContrastiveTask):
 
     rules: ClassVar[Rules] = (contrastive_rules.annealing_changes_something, contrastive_rules.heads_are_trained)
     clean_views: Views = Field(
-        default=("strong", "strong", "high_frequency"), min_length=1, description="Views that are not attacked."
+        default=(STRONG, STRONG, HIGH_FREQUENCY), min_length=1, description="Views that are not attacked."
     )
-    attacked_view: Image = Field(default="weak", description="The view that is attacked.")
+    attacked_view: Image = Field(default=WEAK, description="The view that is attacked.")
     pseudo_labels: Text | None = Field(
         default=None, description="The .npz of a stage `cluster`; null: no pseudo-supervision."
     )
@@ -165,7 +162,7 @@ class DeaclTask(Part):
 
     kind: Literal["deacl"] = Field(description="A robust student of a clean self-supervised teacher.")
     teacher: Text = Field(description="Path of the teacher, an exported encoder.")
-    view: Image = Field(default="weak", description="The view of each image.")
+    view: Image = Field(default=WEAK, description="The view of each image.")
     beta: float = Field(default=2.0, ge=0, description="Weight of the student's agreement with itself under attack.")
 
 

@@ -99,8 +99,8 @@ def faults_of(error: ValidationError, root: type[Part]) -> list[Fault]:
             continue  # pydantic does not count wrong entries, so a list of them is called too short as well
         place = _place(details["loc"], root)
         if details["type"] == "faults":
-            prefix = f"{place.path}." if place.path else ""
-            found += [fault._replace(path=prefix + fault.path) for fault in details["ctx"]["faults"]]
+            faults = details["ctx"]["faults"]
+            found += [fault._replace(path=".".join(filter(None, (place.path, fault.path)))) for fault in faults]
         else:
             found.append(_translated(details, place))
     return found
@@ -221,6 +221,8 @@ def _expected(place: _Place) -> str:
         return _accepted(lists[0]["items"] if place.indexed else schema)
     kinds = _kinds(place)
     wanted = f"a section with `kind`, one of {kinds}" if kinds else f"a section with keys of {_keys(sections)}"
+    if any("enum" in part for part in (lists[0]["items"] if lists else schema).get("anyOf", ())):
+        wanted = f"one of {kinds}, or a section with one of them as `kind`"  # a name stands for a whole section
     wanted = f"a list, each entry {wanted}" if lists and not place.indexed else wanted
     return f"{wanted}, or null" if type(None) in getattr(field.annotation, "__args__", ()) else wanted
 

@@ -16,7 +16,8 @@ from advss_tf.data.frequency import high_frequency, low_frequency
 from advss_tf.data.images import ImageData
 from advss_tf.data.pseudo_labels import PseudoLabels
 from advss_tf.data.sources import load_data
-from advss_tf.data.views import VIEWS, Strong, Weak, make_views, views_for
+from advss_tf.data.view_kinds import VIEWS, Strong, Weak, spec_of, view_of
+from advss_tf.data.views import make_views, views_for
 
 __all__ = [
     "VIEWS",
@@ -32,5 +33,7 @@ __all__ = [
     "load_data",
     "low_frequency",
     "make_views",
+    "spec_of",
+    "view_of",
     "views_for",
 ]

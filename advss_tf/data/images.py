@@ -22,7 +22,8 @@ from advss_tf.data.augment import crop_and_flip
 from advss_tf.data.checks import check_augmentation, check_pseudo_labels
 from advss_tf.data.pipeline import Augment, Part, TrainingPlan, ordered_batches, steps_per_epoch, training_batches
 from advss_tf.data.splits import permutation
-from advss_tf.data.views import View, check_strength, make_views, views_for
+from advss_tf.data.view_kinds import Spec
+from advss_tf.data.views import check_strength, make_views, views_for
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.randomness import seed_for
 
@@ -156,7 +157,7 @@ class ImageData:
         self,
         batch_size: int,
         *,
-        views: Sequence[str | View] | None = None,
+        views: Sequence[Spec] | None = None,
         strength: Callable[[tf.Tensor], Any] | None = None,
         pseudo_labels: np.ndarray | None = None,
         augment: bool = True,
@@ -264,7 +265,7 @@ class ImageData:
         seed, rows = seed_for(plan.seed, step, "augment"), {"batch_size": plan.batch_size, "first": plan.rows.start}
         return crop_and_flip(images, seed, crop_padding=self.crop_padding, flip=self.flip, **rows)
 
-    def _views(self, views: Sequence[str | View], strength: Callable[[tf.Tensor], Any] | None, start: int) -> Augment:
+    def _views(self, views: Sequence[Spec], strength: Callable[[tf.Tensor], Any] | None, start: int) -> Augment:
         """What makes `(rows, num_views, height, width, channels)` of images."""
         wanted = views_for(views, crop_padding=self.crop_padding, flip=self.flip)
         if strength is not None:

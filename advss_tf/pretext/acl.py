@@ -28,6 +28,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from advss_tf.data.view_kinds import Spec
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.losses.invariance import FORMS, adversarial_invariance, standard_invariance
 from advss_tf.pretext.annealing import Annealing
@@ -70,7 +71,7 @@ class ACL(Contrastive):
         encoder: keras.Model,
         *,
         attack: Any,
-        views: Sequence[str] = ("annealed", "annealed"),
+        views: Sequence[Spec] = ("annealed", "annealed"),
         sir_weight: float = 0.0,
         air_weight: float = 0.0,
         invariance: str = "equation",
@@ -185,7 +186,7 @@ class ACLAIR(ACL):
         super().__init__(encoder, sir_weight=sir_weight, air_weight=air_weight, name=name, **options)
 
 
-def _check(views: Sequence[str], attack: Any, **weights: float) -> None:
+def _check(views: Sequence[Spec], attack: Any, **weights: float) -> None:
     if len(views) != 2:
         raise InvalidInput("ACL contrasts two views.", expected="two views", received=f"{views=}")
     if attack is None:

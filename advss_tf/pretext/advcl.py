@@ -32,6 +32,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from advss_tf.data.view_kinds import Spec
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.advcl_options import checked_options
 from advss_tf.pretext.annealing import Annealing
@@ -83,8 +84,8 @@ class AdvCL(Contrastive):
         encoder: keras.Model,
         *,
         attack: Any,
-        clean_views: Sequence[str] = ("strong", "strong", "high_frequency"),
-        attacked_view: str = "weak",
+        clean_views: Sequence[Spec] = ("strong", "strong", "high_frequency"),
+        attacked_view: Spec = "weak",
         pseudo_sizes: Sequence[int] = (),
         pseudo_weight: float = 0.2,
         perturbation: str = "separate",
@@ -122,11 +123,20 @@ class AdvCL(Contrastive):
             seed=seed,
             name=name,
         )
-        self.clean_views, self.attacked_view = self.views[1:], attacked_view
         self.pseudo_sizes, self.pseudo_weight = tuple(int(size) for size in pseudo_sizes), float(pseudo_weight)
         self.perturbation, self.base_temperature, self.cache = perturbation, base_temperature, bool(cache)
         self.asymmetry = given(Asymmetry, asymmetry, name="asymmetry")
         self.heads = ClusterHeads(encoder.output_shape[-1], self.pseudo_sizes, seed=seed) if pseudo_sizes else None
+
+    @property
+    def attacked_view(self) -> str | dict[str, Any]:
+        """The view that is attacked, as in `views`."""
+        return self.views[0]
+
+    @property
+    def clean_views(self) -> tuple[str | dict[str, Any], ...]:
+        """The views that are not attacked, as in `views`."""
+        return self.views[1:]
 
     @property
     def provenance(self) -> dict[str, Any]:

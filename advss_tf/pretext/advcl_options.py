@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from advss_tf.data.view_kinds import Spec
 from advss_tf.errors import InvalidInput, one_of
 
 PERTURBATIONS = ("separate", "shared")
 
 
 def checked_options(
-    clean_views: Sequence[str],
+    clean_views: Sequence[Spec],
     attack: Any,
     pseudo_sizes: Sequence[int],
     pseudo_weight: float,

@@ -23,6 +23,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from advss_tf.data.view_kinds import Spec
 from advss_tf.encoders import branches, load_encoder, read_provenance
 from advss_tf.errors import InvalidInput
 from advss_tf.losses.distillation import cosine_distillation, negative_cosine
@@ -42,7 +43,7 @@ class DeACL(Viewed):
         teacher: A Keras model images -> features of the same size, or the path of an exported encoder. It is not
             trained.
         attack: The attack of training.
-        view: The one view of each image, a name of `data.views.VIEWS`.
+        view: The one view of each image, as `data.view_of` takes it.
         beta: Weight of the student's agreement with itself under attack, >= 0.
         crop_padding: Of weak views: the largest shift in pixels; None for an eighth of the height.
         flip: Whether views are mirrored.
@@ -62,7 +63,7 @@ class DeACL(Viewed):
         teacher: keras.Model | str | Path,
         *,
         attack: Any,
-        view: str = "weak",
+        view: Spec = "weak",
         beta: float = 2.0,
         crop_padding: int | None = None,
         flip: bool = True,

@@ -25,6 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from advss_tf.data.view_kinds import Spec
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.asymmetry import Asymmetry
 from advss_tf.pretext.contrastive import Contrastive, retrieval
@@ -63,7 +64,7 @@ class RoCL(Contrastive):
         encoder: keras.Model,
         *,
         attack: Any,
-        views: Sequence[str] = ("strong", "strong"),
+        views: Sequence[Spec] = ("strong", "strong"),
         adversarial_weight: float = 1.0 / 256.0,
         one_sided: bool = False,
         asymmetry: Asymmetry | dict[str, Any] | None = None,
@@ -157,7 +158,7 @@ def _fixed(puzzle: Puzzle) -> tf.Tensor:
     return (puzzle.fixed or {})["other"]
 
 
-def _check(views: Sequence[str], attack: Any, weight: float) -> None:
+def _check(views: Sequence[Spec], attack: Any, weight: float) -> None:
     if len(views) != 2:
         raise InvalidInput("RoCL contrasts two views.", expected="two views", received=f"{views=}")
     if attack is None:

@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from advss_tf.data.view_kinds import Spec
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.contrastive import Contrastive, retrieval
 from advss_tf.training import Puzzle
@@ -51,7 +52,7 @@ class SimCLR(Contrastive):
         self,
         encoder: keras.Model,
         *,
-        views: Sequence[str] = ("strong", "strong"),
+        views: Sequence[Spec] = ("strong", "strong"),
         temperature: float = 0.5,
         projection: Sequence[int] = (512, 128),
         projection_norms: str = "hidden",

@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
-from advss_tf.data.views import VIEWS, make_views, views_for
-from advss_tf.errors import InvalidInput, one_of
+from advss_tf.data.view_kinds import VIEWS, Spec, spec_of, view_of
+from advss_tf.data.views import make_views, views_for
+from advss_tf.errors import InvalidInput
 from advss_tf.pretext.annealing import Annealing
 from advss_tf.training import Batch, Puzzle, RobustModel
 from advss_tf.training.checks import check_views
@@ -35,7 +36,7 @@ class Viewed(RobustModel):
     Args:
         encoder: The Functional Keras model that is trained and kept, images -> features. With batch-norm branches it
             has one for each of the method's streams, and no other; without, all streams share theirs.
-        views: Names of `data.views.VIEWS`, what is made of each image.
+        views: What is made of each image, as `data.view_of` takes it: `"strong"`, or `{"kind": "strong", "hue": 0.0}`.
         streams: The streams of batch norm; None for those of the class.
         annealing: The schedule of `annealed` views; None leaves them at full strength.
         crop_padding: Of weak views: the largest shift in pixels; None for an eighth of the height.
@@ -43,7 +44,7 @@ class Viewed(RobustModel):
         options: As for `RobustModel`.
 
     Raises:
-        InvalidInput: if a view is not known, the branches are not the streams, or as `RobustModel`.
+        InvalidInput: if something is no view, the branches are not the streams, or as `RobustModel`.
     """
 
     # The streams of a method that does not name others to the constructor.
@@ -55,14 +56,14 @@ class Viewed(RobustModel):
         self,
         encoder: keras.Model,
         *,
-        views: Sequence[str],
+        views: Sequence[Spec],
         streams: tuple[str, ...] | None = None,
         annealing: Annealing | dict[str, Any] | None = None,
         crop_padding: int | None = None,
         flip: bool = True,
         **options: Any,
     ) -> None:
-        views = tuple(one_of("view", view, VIEWS) for view in views)
+        wanted = tuple(view_of(view) for view in views)
         super().__init__(encoder, **options)
         self.streams = self.streams if streams is None else streams
         if self.branches and set(self.branches) != set(self.streams):
@@ -71,9 +72,14 @@ class Viewed(RobustModel):
                 expected=f"branches={self.streams}, or none: branches=()",
                 received=f"branches={self.branches}",
             )
-        self.views, self.crop_padding, self.flip = views, crop_padding, bool(flip)
+        self._views, self.crop_padding, self.flip = wanted, crop_padding, bool(flip)
         self.annealing = given(Annealing, annealing, name="annealing")
         self._rank: int | None = None
+
+    @property
+    def views(self) -> tuple[str | dict[str, Any], ...]:
+        """The views of a batch in their order, each by its name, or by its kind and what differs from it."""
+        return tuple(map(spec_of, self._views))
 
     @property
     def step(self) -> Any:
@@ -89,10 +95,10 @@ class Viewed(RobustModel):
         images = batch.images
         if images.shape.rank == 4:
             step = 0 if self.step is None else self.step
-            wanted = views_for(self.views, crop_padding=self.crop_padding, flip=self.flip)
+            wanted = views_for(self._views, crop_padding=self.crop_padding, flip=self.flip)
             views = make_views(wanted, images, seed, strength=self.strength(step))
         else:
-            views = tuple(tf.unstack(images, len(self.views), axis=1))
+            views = tuple(tf.unstack(images, len(self._views), axis=1))
         return self.puzzle_of(views, batch.labels)
 
     def puzzle_of(self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None) -> Puzzle:
@@ -102,7 +108,7 @@ class Viewed(RobustModel):
     def check(self, images: Any) -> None:
         """Takes plain images, or as many views of them as the method has."""
         if isinstance(images, tf.Tensor) and images.shape.rank == 5:
-            check_views(images, self.encoder.input_shape[1:], [view == "high_frequency" for view in self.views])
+            check_views(images, self.encoder.input_shape[1:], [view.kind == "high_frequency" for view in self._views])
         else:
             super().check(images)
 
@@ -138,13 +144,13 @@ def given(kind: type[Options], options: Options | dict[str, Any] | None, *, name
     return kind(**options)
 
 
-def attackable(*views: str) -> None:
+def attackable(*views: Spec) -> None:
     """Refuses to attack what is no image: a ball of pixels in [0, 1] has no meaning around it.
 
     Raises:
-        InvalidInput: if a view is `"high_frequency"`.
+        InvalidInput: if a view is one of high frequencies, or none at all.
     """
-    if "high_frequency" in views:
+    if any(view_of(view).kind == "high_frequency" for view in views):
         raise InvalidInput(
             "High frequencies are no pixels, and cannot be attacked.",
             expected=f"attacked views out of {sorted(set(VIEWS) - {'high_frequency'})}",

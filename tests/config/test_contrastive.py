@@ -62,7 +62,7 @@ def test_simclr_has_no_attack_of_either_kind():
     assert _fault({"kind": "simclr"}).startswith("pretrain.attack: is nothing that SimCLR has")
     eval_attack = {"epsilon": 0.1}
     assert _fault({"kind": "simclr"}, attack=None, eval_attack=eval_attack).startswith("pretrain.eval_attack")
-    assert _recipe({"kind": "simclr"}, attack=None).pretrain.task.views == ("strong", "strong")
+    assert _recipe({"kind": "simclr"}, attack=None).pretrain.task.model_dump()["views"] == ("strong", "strong")
 
 
 def test_deacl_needs_a_teacher_and_no_second_image():
@@ -101,14 +101,19 @@ def test_impossible_values_are_refused_with_their_place(task, words):
         assert words in _fault(task)
 
 
-WEAKLESS = [{"kind": "acl"}, {"kind": "advcl", "clean_views": ["strong"], "attacked_view": "annealed"}]
+WEAKLESS = [
+    {"kind": "acl"},
+    {"kind": "advcl", "clean_views": ["strong"], "attacked_view": "annealed"},
+    {"kind": "deacl", "teacher": "encoder", "view": {"kind": "weak", "crop_padding": 1}},
+]
 STILL = {"kind": "deacl", "teacher": "encoder", "view": "original"}
 
 
 @pytest.mark.parametrize("task", [*WEAKLESS, STILL])
 def test_a_padding_that_shifts_no_view_is_refused(task):
-    sentence = "pretrain.crop_padding: is of weak views, and there are none. Expected: null, or a weak view. Received:"
-    assert _fault(task, crop_padding=1).startswith(f"{sentence} crop_padding=1, views=[")
+    sentence = "pretrain.crop_padding: is of weak views, and none asks for it. Expected: null, or a weak view"
+    fault = _fault(task, crop_padding=1)
+    assert fault.startswith(f"{sentence} without a padding of its own. Received: crop_padding=1, views=[")
 
 
 @pytest.mark.parametrize("task", [{"kind": "advcl"}, {**STILL, "view": "weak"}, {"kind": "acl", "views": ["weak"] * 2}])

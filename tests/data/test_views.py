@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from advss_tf.data.augment import crop_and_flip
 from advss_tf.data.frequency import high_frequency
-from advss_tf.data.views import VIEWS, Original, Strong, Weak, check_strength, make_views, views_for
+from advss_tf.data.view_kinds import VIEWS, Original, Strong, Weak
+from advss_tf.data.views import check_strength, make_views, views_for
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold, role_number
 from advss_tf.training.strategy import get_strategy

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from pydantic import TypeAdapter
 
 from advss_tf import assembly
-from advss_tf.config import make_recipe, tasks
+from advss_tf.config import make_recipe, tasks, views
 from advss_tf.config.parts import kind_of, sections_in
 from advss_tf.pretext import CONTRASTIVE, MEMBERS, TASKS, Annealing, SimCLR
 from advss_tf.serving import export_encoder
@@ -32,6 +33,10 @@ def signature_of(task):
 
 def plain(value):
     """A section or an object of options as its arguments, anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    if isinstance(value, sections_in(views.View)):
+        return TypeAdapter(views.View).dump_python(value)
     if hasattr(value, "as_dict"):
         return value.as_dict()
     return value.model_dump() if hasattr(value, "model_dump") else value

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from advss_tf.data import Strong
 from advss_tf.errors import InvalidInput
-from advss_tf.pretext import AdvCL, DynACL, RoCL, SimCLR
+from advss_tf.pretext import AdvCL, DeACL, DynACL, RoCL, SimCLR
 from advss_tf.pretext.viewed import attackable
 from advss_tf.training import Batch
 
@@ -52,9 +55,35 @@ def test_high_frequencies_may_be_negative_and_other_views_may_not(two_stages, sm
 
 
 def test_high_frequencies_are_not_attacked():
-    attackable("weak", "strong", "annealed", "original")
+    attackable("weak", {"kind": "strong", "hue": 0.0}, Strong(annealed=True), "original")
     with pytest.raises(InvalidInput, match="no pixels"):
         attackable("strong", "high_frequency")
+
+
+def test_views_with_arguments_are_made_reported_and_saved(two_stages, tiny_images, tmp_path):
+    """Those of the step and of the pipeline, which are the same views, and those of a model that was loaded."""
+    still = {"kind": "strong", "smallest_area": 1.0, "jitter_probability": 0.0, "grey_probability": 0.0}
+    pretext = SimCLR(two_stages(), views=(still, Strong(smallest_area=0.5), "weak"), projection=(4,), flip=False)
+    assert pretext.views == (still, {"kind": "strong", "smallest_area": 0.5}, "weak")
+    assert json.loads(json.dumps(pretext.provenance))["views"] == list(pretext.views)
+    posed = pretext.pose(Batch(tf.constant(tiny_images)), SEED).inputs
+    np.testing.assert_allclose(posed["view0"], tiny_images, atol=1e-6)
+    assert np.abs(posed["view1"] - tiny_images).max() > 0.1
+
+    pretext.save(tmp_path / "pretext.keras")
+    loaded = keras.saving.load_model(tmp_path / "pretext.keras")
+    assert loaded.views == pretext.views
+    again = loaded.pose(Batch(tf.constant(tiny_images)), SEED).inputs
+    np.testing.assert_array_equal(again["view1"], posed["view1"])
+
+
+def test_what_is_no_view_is_refused(two_stages, small_attack):
+    with pytest.raises(InvalidInput, match=r"`hue` of a view is out of range"):
+        SimCLR(two_stages(), views=("strong", {"kind": "strong", "hue": 1}))
+    with pytest.raises(InvalidInput, match="no pixels"):
+        AdvCL(two_stages(), attack=small_attack(), attacked_view={"kind": "high_frequency", "radius": 4})
+    with pytest.raises(InvalidInput, match=r"`view` is not known \(did you mean 'weak'"):
+        DeACL(two_stages(), two_stages(), attack=small_attack(), view="weka")
 
 
 def test_views_and_plain_images_may_come_after_each_other(two_stages, views, tiny_images):
