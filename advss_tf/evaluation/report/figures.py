@@ -146,11 +146,12 @@ def _history_panel(
         return svg_text(figure)
 
 
-def percent_axis(axes: Axes) -> None:
-    """The y axis from 0 to 100 %, for fractions."""
-    axes.set_ylim(0, 1)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
+def percent_axis(axes: Axes, *, highest: float = 1.0) -> None:
+    """The y axis from 0, for fractions: to 25, 50 or 100 %, the first that holds the highest of them."""
+    top, ticks = next((top, ticks) for top, ticks in ((0.25, 5), (0.5, 5), (1.0, 4)) if highest <= top or top == 1)
+    axes.set_ylim(0, top)
+    axes.set_yticks([top * number / ticks for number in range(ticks + 1)])
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
     # Points at exactly 0 % and 100 % would be cut in half by the frame.
     for line in axes.lines:
         line.set_clip_on(False)
@@ -170,6 +171,7 @@ def mark_training(axes: Axes, records: Sequence[Record], scale: float) -> None:
         axes.annotate(
             f"trained at {epsilon_text(place, records[0].threat)}",
             (place * scale, 0.985 - 0.06 * number),
+            xycoords=axes.get_xaxis_transform(),
             xytext=(5, 0),
             textcoords="offset points",
             va="top",

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from advss_tf.evaluation.records.record import CLEAN, WORST, epsilon_text
+from advss_tf.evaluation.records.statistics import mean_interval
 from advss_tf.evaluation.report.figures import (
     MARKERS,
     MAX_BANDS,
@@ -60,7 +61,8 @@ Points = Mapping[float, Sequence[float]]
 def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) -> str | None:
     """A marker for each group at its mean clean and robust accuracy; its area is the mean number of epochs to the best.
 
-    Where no run of a group was picked by its robust accuracy, or none has reached any, the marker is a small one.
+    Where no run of a group was picked by its robust accuracy, or none has reached any, the marker is a small one. Few
+    groups are drawn with the 95 % t-intervals over their runs.
 
     Colours tell the values of the first axis apart, shapes those of the last; what lies between is written beside.
     """
@@ -71,13 +73,18 @@ def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) ->
     eps = judged_epsilon(outcomes)
     epochs = [_average([float(each.best_epoch) for each in same if each.best_epoch]) for same in groups]
     colours, shapes = _numbered(groups, axes[:1]), _numbered(groups, axes[-1:])
+    spread = len(groups) <= MAX_BANDS and any(len(same) > 1 for same in groups)
     with mpl.rc_context(SETTINGS):
         figure, plot = panel(height=4.6 + 0.2 * (len(colours) + len(shapes)) / 2)
         for same, epoch in zip(groups, epochs, strict=True):
             records = measured(same)
-            clean = _average([record.clean_acc for record in records])
-            robust = _average([record.result(WORST, eps=eps).accuracy for record in records])
+            cleans = [record.clean_acc for record in records]
+            robusts = [record.result(WORST, eps=eps).accuracy for record in records]
+            clean, robust = _average(cleans), _average(robusts)
             look = _look(same[0], axes, colours, shapes)
+            if spread and len(records) > 1:
+                widths = {"xerr": mean_interval(cleans)[1], "yerr": mean_interval(robusts)[1]}
+                plot.errorbar(clean, robust, **widths, fmt="none", ecolor=look["color"], elinewidth=1, alpha=0.45)
             plot.scatter([clean], [robust], s=_area(epoch, max(epochs)), alpha=0.75, linewidths=0, **look)
             between = " ".join(filter(None, (same[0].place.get(axis) for axis in axes[1:-1])))
             plot.annotate(
@@ -85,12 +92,12 @@ def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) ->
                 fontsize=7.5, color=MUTED,
             )  # fmt: skip
         for axis, label in ((plot.xaxis, "clean accuracy"), (plot.yaxis, "robust accuracy")):
-            axis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
+            axis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
             axis.set_label_text(label)
-        plot.xaxis.set_major_locator(MaxNLocator(nbins=6))
+            axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         plot.margins(0.12)
         plot.grid(axis="x")
-        _key(plot, axes, colours, shapes, epochs)
+        _key(plot, axes, colours, shapes, epochs, intervals=spread)
         return svg_text(figure)
 
 
@@ -119,10 +126,12 @@ def _panels(
     split = _SPLITS if _SPLITS in axes else axes[-1] if len(axes) > 1 and len(curves) > _MOST_CURVES else None
     values = dict.fromkeys(same[0].place.get(split or "") for same in curves.values())
     parted = {value: None for value in values if value is not None}
+    # One scale for all panels, which are looked at side by side.
+    highest = max((share for same in curves.values() for each in same for share in points_of(each).values()), default=1)
     for value in parted or values:
         chosen = [same for same in curves.values() if same[0].place.get(split or "") in (None, value)]
         rest = [axis for axis in axes if axis != split]
-        yield Panel(value or "", _drawn(chosen, rest, value or "", points_of, dress))
+        yield Panel(value or "", _drawn(chosen, rest, value or "", points_of, dress, highest=highest))
 
 
 def _drawn(
@@ -131,6 +140,8 @@ def _drawn(
     title: str,
     points_of: Callable[[Outcome], dict[float, float]],
     dress: Callable[[Axes, Sequence[Outcome]], None],
+    *,
+    highest: float,
 ) -> str:
     with mpl.rc_context(SETTINGS):
         figure, plot = panel(height=3.9 + 0.2 * max(0, len(curves) - 2))
@@ -146,7 +157,7 @@ def _drawn(
             few = {} if len(places) <= 12 else {"markersize": 0}
             means = [_average(points[place]) for place in places]
             plot.plot(places, means, label=legend_text(label), **curve_look(number) | few)
-        percent_axis(plot)
+        percent_axis(plot, highest=highest)
         if title:
             lines = -(-len(curves) // 2) if len(curves) > 1 else 0
             plot.set_title(legend_text(title), loc="left", fontsize=11.5, fontweight="bold", pad=10 + 16 * lines)
@@ -222,9 +233,15 @@ def _area(epoch: float, most: float) -> float:
 
 
 def _key(
-    plot: Axes, axes: Sequence[str], colours: Mapping[Any, int], shapes: Mapping[Any, int], epochs: Sequence[float]
+    plot: Axes,
+    axes: Sequence[str],
+    colours: Mapping[Any, int],
+    shapes: Mapping[Any, int],
+    epochs: Sequence[float],
+    *,
+    intervals: bool,
 ) -> None:
-    """What colours, shapes and areas mean."""
+    """What colours, shapes, areas and lines mean."""
     handles = [_sample(legend_text(v or f"any {axes[0]}"), color=_colour(v, colours)) for v in colours if axes]
     if len(axes) > 1:
         looks = {value: MARKERS[number % len(MARKERS)] for value, number in shapes.items()}
@@ -234,6 +251,8 @@ def _key(
         handles.append(_sample(f"best after {max(epochs):.3g} epochs", markersize=_LARGEST_AREA**0.5, **faint))
     if not min(epochs):
         handles.append(_sample("no best: picked by accuracy, or 0", markersize=_SMALLEST_AREA**0.5, **faint))
+    if intervals:
+        handles.append(Line2D([], [], label="95 % t-interval", color=MUTED, alpha=0.6, linewidth=1))
     plot.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.2,
         handlelength=1.6, fontsize=9.5,
