@@ -39,7 +39,7 @@ def one_side_is_held_once(task: contrastive_tasks.RoclTask) -> Iterator[Fault]:
 
 def annealing_changes_something(task: contrastive_tasks.DualStream | contrastive_tasks.Multiview) -> Iterator[Fault]:
     """Without annealed views and without growth there is nothing that a schedule could change."""
-    views = _kinds_of(_views_of(task))
+    views = _kinds_of(task)
     if task.annealing is not None and not task.annealing.growth and "annealed" not in views:
         received = f"growth=0, views={views}"
         yield Fault("annealing", "changes nothing", "annealed views, growth above 0, or annealing: null", received)
@@ -97,16 +97,16 @@ def augmentation_reaches_a_view(pretrain: schema.Pretrain) -> Iterator[Fault]:
     """Only weak views are shifted, and original ones are not mirrored either."""
     if not _is_contrastive(pretrain.task):
         return
-    views = _kinds_of(_views_of(pretrain.task))
-    # A view that says its own padding is not told another.
-    told = [view for view in _views_of(pretrain.task) if getattr(view, "crop_padding", 0) is None]
-    if pretrain.crop_padding is not None and not told:
-        received = f"crop_padding={pretrain.crop_padding}, views={views}"
+    views = [view for _, view in views_of(pretrain.task)]
+    kinds = _kinds_of(pretrain.task)
+    # A view that says its own padding is not told another, and none is mirrored that says it is not.
+    if pretrain.crop_padding is not None and not any(getattr(view, "crop_padding", 0) is None for view in views):
+        received = f"crop_padding={pretrain.crop_padding}, views={kinds}"
         which = "a weak view without a padding of its own"
         yield Fault("crop_padding", "is of weak views, and none asks for it", f"null, or {which}", received)
-    if pretrain.flip is not None and views == ["original"]:
-        received = f"flip={str(pretrain.flip).lower()}, views={views}"
-        yield Fault("flip", "mirrors views, and original ones stay as they are", "null, or another view", received)
+    if pretrain.flip is not None and not any(getattr(view, "flip", False) for view in views):
+        received = f"flip={str(pretrain.flip).lower()}, views={kinds}"
+        yield Fault("flip", "mirrors views, and none lets it", "null, or a view with flip: true", received)
 
 
 def branches_are_streams(recipe: schema.Recipe) -> Iterator[Fault]:
@@ -131,15 +131,16 @@ def streams_of(task: Any) -> tuple[str, ...]:
     return ("clean", "adversarial", "pseudo") if apart else ("clean", "adversarial")
 
 
-def _views_of(task: Any) -> list[Any]:
-    """The views that a contrastive method looks at."""
-    single = (getattr(task, name) for name in ("attacked_view", "view") if hasattr(task, name))
-    return [*getattr(task, "views", ()), *getattr(task, "clean_views", ()), *single]
+def views_of(task: Any) -> list[tuple[str, Any]]:
+    """The views that a task looks at, each after its place in the task; none for a puzzle."""
+    lists = {name: getattr(task, name, ()) for name in ("views", "clean_views")}
+    several = [(f"{name}[{number}]", view) for name, views in lists.items() for number, view in enumerate(views)]
+    return several + [(name, getattr(task, name)) for name in ("attacked_view", "view") if hasattr(task, name)]
 
 
-def _kinds_of(views: list[Any]) -> list[str]:
-    """Their kinds, each once, in alphabetical order."""
-    return sorted({view.kind for view in views})
+def _kinds_of(task: Any) -> list[str]:
+    """The kinds of its views, each once, in alphabetical order."""
+    return sorted({view.kind for _, view in views_of(task)})
 
 
 def _is_contrastive(task: Any) -> bool:

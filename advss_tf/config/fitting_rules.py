@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from .contrastive_rules import views_of
 from .parts import Fault
 
 if TYPE_CHECKING:
@@ -51,9 +52,11 @@ def puzzles_fit(recipe: schema.Recipe) -> Iterator[Fault]:
 
 def padding_fits(recipe: schema.Recipe) -> Iterator[Fault]:
     """A shift of a whole side leaves a black image."""
-    sides, parts = _sides(recipe), {"data": recipe.data, "pretrain": recipe.pretrain}
-    for path, part in parts.items():
-        padding = None if part is None else part.crop_padding
+    sides, parts = _sides(recipe), [("data", recipe.data), ("pretrain", recipe.pretrain)]
+    if recipe.pretrain is not None:
+        parts += [(f"pretrain.task.{place}", view) for place, view in views_of(recipe.pretrain.task)]
+    for path, part in parts:
+        padding = getattr(part, "crop_padding", None)
         if sides is not None and padding is not None and padding >= min(sides):
             expected, received = f"below {min(sides)}, the shorter side of the images", f"crop_padding={padding}"
             yield Fault(f"{path}.crop_padding", "may shift the whole image away", expected, received)

@@ -212,9 +212,12 @@ def _lost(
 
 
 def _at(values: Any, path: str) -> Any:
-    """What nested sections hold at a dotted path; the path itself where they end before."""
-    for key in path.split("."):
-        if not isinstance(values, Mapping) or key not in values:
+    """What nested sections hold at a dotted path; where they end before, what they end in and the rest of the path."""
+    keys = path.split(".")
+    for depth, key in enumerate(keys):
+        if not isinstance(values, Mapping):
+            return values, keys[depth:]  # null, or a view that is written by its name
+        if key not in values:
             return path
         values = values[key]
     return values

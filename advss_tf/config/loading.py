@@ -85,7 +85,7 @@ def make_recipe(values: Any, overrides: Iterable[Override] = (), *, source: str 
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML with every default written; it loads to an equal recipe."""
+    """The recipe as YAML with every default written, but for those of a view; it loads to an equal recipe."""
     return write_yaml(recipe.model_dump(mode="json"))
 
 

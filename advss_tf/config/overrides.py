@@ -91,7 +91,8 @@ def _section(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     """The section at a path, begun where it is missing."""
     for key in keys:
         if not isinstance(values.get(key), dict):
-            values[key] = {}
+            # A view may be written by its name, which stands for a section.
+            values[key] = {"kind": values[key]} if isinstance(values.get(key), str) else {}
         values = values[key]
     return values
 

@@ -16,7 +16,7 @@ from advss_tf.data.frequency import high_frequency, low_frequency
 from advss_tf.data.images import ImageData
 from advss_tf.data.pseudo_labels import PseudoLabels
 from advss_tf.data.sources import load_data
-from advss_tf.data.view_kinds import VIEWS, Strong, Weak, spec_of, view_of
+from advss_tf.data.view_kinds import VIEWS, Strong, Weak, spec_of, view_of, views_of
 from advss_tf.data.views import make_views, views_for
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "spec_of",
     "view_of",
     "views_for",
+    "views_of",
 ]

@@ -171,7 +171,7 @@ class ImageData:
 
         Args:
             batch_size: Images in a global batch.
-            views: Names of `VIEWS`, or views: batches are then `(rows, num_views, height, width, channels)`, each
+            views: As `view_of` takes them: batches are then `(rows, num_views, height, width, channels)`, each
                 image's views side by side, made on the host as `make_views` says, with this set's `crop_padding` and
                 `flip`. What they hold depends on the seed and the step alone. None means images.
             strength: That of annealed views: a function from the step, an int64 scalar tensor, to a scalar in [0, 1],

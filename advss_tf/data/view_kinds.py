@@ -3,6 +3,7 @@
 Synopsis:
 
     view_of("strong"), view_of({"kind": "strong", "hue": 0.0}), view_of(Strong(hue=0.0))
+    views_of(("strong", "weak"))
     spec_of(Strong(interpolation="bicubic"))              # {"kind": "strong", "interpolation": "bicubic"}
 
 What they are for is said in views.py, which makes them.
@@ -10,7 +11,7 @@ What they are for is said in views.py, which makes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -26,12 +27,24 @@ from advss_tf.errors import InvalidInput, one_of
 from advss_tf.randomness import batch_uniform
 
 
+def _make_plain(view: Any) -> None:
+    """NumPy's numbers as Python's, which JSON knows, and no word but True and False for what is one of them."""
+    for field in fields(view):
+        value = getattr(view, field.name)
+        if isinstance(value, np.generic):
+            object.__setattr__(view, field.name, value.item())  # frozen for everybody else
+        if isinstance(field.default, bool) and not isinstance(getattr(view, field.name), bool):
+            received = f"{field.name}={value!r}"
+            raise InvalidInput(f"`{field.name}` of a view is invalid.", expected="True or False", received=received)
+
+
 def _check(
     name: str, value: Any, *, low: float, high: float = np.inf, above: bool = False, whole: bool = False
 ) -> None:
     """Refuses what is no number from `low`, or above it, to `high`; infinity is none either."""
-    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    number = isinstance(value, kinds) and not isinstance(value, bool) and bool(np.isfinite(value))
+    number = (
+        isinstance(value, int if whole else int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    )
     if not number or not low <= value <= high or (above and value == low):
         least = f"> {low}" if above else f">= {low}"
         expected = f"a {'whole ' * whole}number {least}" + (f" and <= {high:g}" if high < np.inf else "")
@@ -58,6 +71,7 @@ class Weak:
     family = "weak"
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if self.crop_padding is not None:
             _check("crop_padding", self.crop_padding, low=0, whole=True)
         if self.radius is not None:
@@ -112,6 +126,7 @@ class Strong:
     family = "strong"
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         _check("smallest_area", self.smallest_area, low=0, high=1, above=True)
         for name in ("brightness", "contrast", "saturation"):
             _check(name, getattr(self, name), low=0)
@@ -197,7 +212,23 @@ def view_of(spec: Spec) -> View:
     changes = {name: value for name, value in spec.items() if name != "kind"}
     for name in changes:
         one_of("view argument", name, _arguments(base))
-    return replace(base, **changes)
+    view = replace(base, **changes)
+    if view.kind != base.kind:
+        expected = f"a number, or kind={view.kind!r}"
+        raise InvalidInput(f"A view without a radius is not {base.kind!r}.", expected=expected, received=f"view={spec}")
+    return view
+
+
+def views_of(specs: Sequence[Spec]) -> tuple[View, ...]:
+    """The views that a list of specs stands for, as `view_of`.
+
+    Raises:
+        InvalidInput: if the list is empty, or a single spec in its place, or as `view_of`.
+    """
+    if isinstance(specs, str | Mapping | View) or not len(specs):
+        received = f"views={specs!r}"
+        raise InvalidInput("`views` is no list of views.", expected="a list of one view or more", received=received)
+    return tuple(map(view_of, specs))
 
 
 def spec_of(view: View) -> str | dict[str, Any]:

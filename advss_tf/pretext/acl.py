@@ -28,7 +28,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.data.view_kinds import Spec
+from advss_tf.data.view_kinds import Spec, views_of
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.losses.invariance import FORMS, adversarial_invariance, standard_invariance
 from advss_tf.pretext.annealing import Annealing
@@ -45,8 +45,9 @@ class ACL(Contrastive):
 
     Args:
         encoder: See `Contrastive`; without branches, or with `clean` and `adversarial`.
-        views: The two views that are contrasted. Crops of `annealed` ones are those of the authors' code, 10 % of the
-            area or more; without `annealing` they are at full strength.
+        views: The two views that are contrasted. Crops of `annealed` ones keep 10 % of the area or more, as in the
+            authors' code, which resizes them by `{"kind": "annealed", "interpolation": "bicubic"}`; without `annealing`
+            they are at full strength.
         sir_weight: Weight of the standard invariance, >= 0; with it, or the next, a third view is forwarded, the
             image as it is.
         air_weight: Weight of the adversarial invariance, >= 0.
@@ -85,6 +86,7 @@ class ACL(Contrastive):
         seed: int = 0,
         name: str | None = "acl",
     ) -> None:
+        views = views_of(views)
         attackable(*views)
         _check(views, attack, sir_weight=sir_weight, air_weight=air_weight)
         weights = {"clean_contrast": 0.5, "adversarial_contrast": 0.5, "sir": sir_weight, "air": air_weight}

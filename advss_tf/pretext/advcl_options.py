@@ -7,10 +7,10 @@ Synopsis:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from advss_tf.data.view_kinds import Spec
+from advss_tf.data.view_kinds import Spec, View
 from advss_tf.errors import InvalidInput, one_of
 
 PERTURBATIONS = ("separate", "shared")
@@ -31,7 +31,7 @@ def checked_options(
             word or a number is out of its range.
     """
     one_of("perturbation", perturbation, PERTURBATIONS)
-    if not clean_views or isinstance(clean_views, str):
+    if isinstance(clean_views, str | Mapping | View) or not clean_views:
         raise InvalidInput(
             "`clean_views` leaves the attacked view no positive.",
             expected="a list of one view or more",

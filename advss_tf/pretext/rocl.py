@@ -25,7 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.data.view_kinds import Spec
+from advss_tf.data.view_kinds import Spec, views_of
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.asymmetry import Asymmetry
 from advss_tf.pretext.contrastive import Contrastive, retrieval
@@ -77,6 +77,7 @@ class RoCL(Contrastive):
         seed: int = 0,
         name: str | None = "rocl",
     ) -> None:
+        views = views_of(views)
         _check(views, attack, adversarial_weight)
         attackable(views[0])
         weights = {"contrastive": 2.0, "adversarial_contrast": float(adversarial_weight)}

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.data.view_kinds import Spec
+from advss_tf.data.view_kinds import Spec, views_of
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.contrastive import Contrastive, retrieval
 from advss_tf.training import Puzzle
@@ -63,6 +63,7 @@ class SimCLR(Contrastive):
         seed: int = 0,
         name: str | None = "simclr",
     ) -> None:
+        views = views_of(views)
         if len(views) < 2:
             raise InvalidInput("`views` has no positives.", expected="two views or more", received=f"{views=}")
         if attack is not None or eval_attack not in (None, "attack"):

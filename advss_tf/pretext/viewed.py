@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
-from advss_tf.data.view_kinds import VIEWS, Spec, spec_of, view_of
+from advss_tf.data.view_kinds import VIEWS, Spec, spec_of, view_of, views_of
 from advss_tf.data.views import make_views, views_for
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext.annealing import Annealing
@@ -44,7 +44,7 @@ class Viewed(RobustModel):
         options: As for `RobustModel`.
 
     Raises:
-        InvalidInput: if something is no view, the branches are not the streams, or as `RobustModel`.
+        InvalidInput: as `views_of`, if the branches are not the streams, or as `RobustModel`.
     """
 
     # The streams of a method that does not name others to the constructor.
@@ -63,7 +63,7 @@ class Viewed(RobustModel):
         flip: bool = True,
         **options: Any,
     ) -> None:
-        wanted = tuple(view_of(view) for view in views)
+        wanted = views_of(views)
         super().__init__(encoder, **options)
         self.streams = self.streams if streams is None else streams
         if self.branches and set(self.branches) != set(self.streams):

@@ -122,7 +122,9 @@ def test_a_padding_of_weak_views_is_accepted(task):
 
 
 def test_a_word_on_mirroring_where_views_stay_as_they_are_is_refused():
-    assert _fault(STILL, flip=True).startswith("pretrain.flip: mirrors views, and original ones stay as they are.")
+    unmirrored = {"kind": "acl", "views": [{"kind": "strong", "flip": False}, "original"]}
+    for task in (STILL, unmirrored):
+        assert _fault(task, flip=True).startswith("pretrain.flip: mirrors views, and none lets it. Expected: null, or")
     assert all(_recipe(task, flip=True).pretrain.flip for task in WEAKLESS)
 
 

@@ -74,6 +74,11 @@ JIGSAW3 = {"kind": "jigsaw", "grid": 3}
             "pretrain.crop_padding: may shift the whole image away. Expected: below 8, the shorter side of the images.",
         ),
         ({"kind": "rotation"}, ["data.crop_padding=9"], "data.crop_padding: may shift the whole image away."),
+        (
+            {"kind": "simclr", "views": ["weak", {"kind": "weak", "crop_padding": 8}]},
+            ["pretrain.attack=null"],
+            "pretrain.task.views[1].crop_padding: may shift the whole image away. Expected: below 8,",
+        ),
     ],
 )
 def test_a_puzzle_that_cannot_be_made_of_the_images_is_one_fault(task, changes, sentence):

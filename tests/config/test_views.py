@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import get_args
 
 import pytest
 
-from advss_tf.config import RecipeError, dump_recipe, json_schema, load_recipe, make_recipe, views
+from advss_tf.config import GridError, RecipeError, dump_recipe, json_schema, load_grid, load_recipe, make_recipe, views
 from advss_tf.config.parts import kind_of, sections_in
 from advss_tf.data import VIEWS, view_of
+from advss_tf.data.resized_crop import INTERPOLATIONS
+from advss_tf.errors import InvalidInput
 
 BASE = {
     "name": "tiny",
@@ -82,6 +85,54 @@ def test_the_command_line_changes_views(tmp_path):
     changes = ["pretrain.task.views=[weak, {kind: strong, smallest_area: 0.5}]"]
     task = load_recipe(tmp_path / "recipe.yaml", overrides=changes).pretrain.task
     assert task.model_dump()["views"] == ("weak", {"kind": "strong", "smallest_area": 0.5})
+
+
+def test_the_command_line_changes_an_argument_of_a_view_that_is_written_by_name(tmp_path):
+    recipe = make_recipe(
+        {**BASE, "pretrain": {**BASE["pretrain"], "task": {"kind": "advcl", "attacked_view": "strong"}}}
+    )
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    task = load_recipe(tmp_path / "recipe.yaml", overrides=["pretrain.task.attacked_view.hue=0.2"]).pretrain.task
+    assert task.model_dump()["attacked_view"] == {"kind": "strong", "hue": 0.2}
+
+
+def test_a_grid_says_that_its_cells_overrule_a_view(tmp_path):
+    task = {"kind": "advcl", "attacked_view": "weak"}
+    attacks = {"eval_attack": {"epsilon": 0.1, "num_steps": 5}, "batch_size": 64}
+    finetuned = {"finetune": {"preset": "slf", "start": "pretrained", **attacks}}
+    axis = {"pretrain.task.attacked_view": ["weak", "original"]}
+    grid = {"name": "g", "base": {**BASE, "pretrain": {**BASE["pretrain"], "task": task}, **finetuned}, "axes": axis}
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid), encoding="utf-8")
+    assert len(load_grid(tmp_path / "grid.yaml").cells) == 2
+    with pytest.raises(GridError, match="changes what the axes set anew in every cell"):
+        load_grid(tmp_path / "grid.yaml", overrides=["pretrain.task.attacked_view.kind=strong"])
+
+
+def limits(section):
+    """`(name, bound, whether the bound itself is in, what lies beyond it)` of each number of a view."""
+    for name, schema in section.model_json_schema()["properties"].items():
+        forms = schema.get("anyOf", [schema])
+        for form in forms:
+            for word, inside, beyond in (("minimum", 1, -1e-3), ("exclusiveMinimum", 0, 0.0), ("maximum", 1, 1e-3)):
+                if word in form:
+                    step = beyond if form["type"] == "number" else round(1e3 * beyond)
+                    yield name, form[word], bool(inside), form[word] + step
+
+
+@pytest.mark.parametrize("section", sections_in(views.View), ids=kind_of)
+def test_recipes_and_the_library_draw_the_same_limits(section):
+    kind = kind_of(section)
+    for name, bound, inside, beyond in limits(section):
+        if inside:
+            assert getattr(view_of({"kind": kind, name: bound}), name) == bound
+        with pytest.raises(InvalidInput, match="out of range"):
+            view_of({"kind": kind, name: beyond})
+    numbers = {"weak": 1, "high_frequency": 2, "strong": 11, "annealed": 11, "original": 0}
+    assert len(list(limits(section))) == numbers[kind]
+
+
+def test_recipes_and_the_library_know_the_same_interpolations():
+    assert set(get_args(views.StrongView.model_fields["interpolation"].annotation)) == set(INTERPOLATIONS)
 
 
 IMAGES = "one of ['annealed', 'original', 'strong', 'weak'], or a section with one of them as `kind`"

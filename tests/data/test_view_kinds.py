@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from advss_tf.data.view_kinds import VIEWS, Original, Strong, Weak, spec_of, view_of
+from advss_tf.data.view_kinds import VIEWS, Original, Strong, Weak, spec_of, view_of, views_of
 from advss_tf.errors import InvalidInput
 
 CHANGED = [
@@ -47,6 +47,7 @@ def test_an_original_has_no_arguments():
         ({"kind": "strong", "huge": 0.1}, r"`view argument` is not known \(did you mean 'hue'\?\)"),
         ({"kind": "strong", "annealed": True}, "`view argument` is not known"),
         ({"kind": "weak", "radius": 8.0}, "`view argument` is not known"),
+        ({"kind": "high_frequency", "radius": None}, "A view without a radius is not 'high_frequency'"),
         ({"kind": "strong", "hue": 0.6}, r"`hue` of a view is out of range\. Expected: a number >= 0 and <= 0.5"),
     ],
 )
@@ -70,9 +71,26 @@ def test_what_stands_for_no_view_is_refused(spec, words):
         (Weak, {"crop_padding": -1}, "a whole number >= 0"),
         (Weak, {"crop_padding": 1.0}, "a whole number >= 0"),
         (Weak, {"radius": 0}, "a number > 0"),
+        (Weak, {"flip": "false"}, "True or False"),
+        (Strong, {"flip": 1}, "True or False"),
+        (Strong, {"annealed": None}, "True or False"),
     ],
 )
 def test_impossible_arguments_are_refused(kind, options, expected):
     ((name, value),) = options.items()
     with pytest.raises(InvalidInput, match=rf"Expected: {expected}\. Received: {name}={value!r}\."):
         kind(**options)
+
+
+def test_numbers_of_numpy_become_pythons():
+    view = Strong(hue=np.float64(0.1), smallest_area=np.float32(0.5), flip=np.bool_(False))
+    assert view == Strong(smallest_area=0.5, flip=False)
+    assert json.loads(json.dumps(spec_of(view))) == {"kind": "strong", "smallest_area": 0.5, "flip": False}
+    assert json.dumps(spec_of(Weak(crop_padding=np.int64(2)))) == '{"kind": "weak", "crop_padding": 2}'
+
+
+def test_a_list_of_specs_is_views_and_a_single_one_is_refused():
+    assert views_of(["strong", {"kind": "weak"}, Strong(hue=0.0)]) == (Strong(), Weak(), Strong(hue=0.0))
+    for single in ("strong", {"kind": "strong", "hue": 0.0}, Strong(), ()):
+        with pytest.raises(InvalidInput, match="`views` is no list of views"):
+            views_of(single)

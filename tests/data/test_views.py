@@ -66,6 +66,16 @@ def test_two_strong_views_differ_and_come_again_with_their_seed(noise):
     assert not np.array_equal(first, one("strong", images, seed=tf.constant([3, 5])))
 
 
+def test_a_strong_and_an_annealed_view_differ_by_their_draws_as_well(noise):
+    """Both are of one family, whose second view draws other numbers than its first."""
+    images = tf.constant(noise(20, 16, 16))
+    alike = Strong(smallest_area=0.2, annealed=True)  # at full strength the strong view by another name
+    first, second = make_views(("strong", alike), images, SEED)
+    assert np.abs(first - second).reshape(20, -1).max(axis=1).min() > 0.05
+    for view, pair in zip((first, second), make_views(("strong", "strong"), images, SEED), strict=True):
+        np.testing.assert_array_equal(view, pair)
+
+
 @pytest.mark.parametrize("name", ["weak", "strong", "annealed", "high_frequency"])
 def test_slices_of_workers_join_to_the_global_batch(noise, name):
     images = noise(12, 16, 16)
@@ -153,9 +163,9 @@ def test_what_is_no_view_is_refused(noise):
     images = noise(2, 8, 8)
     with pytest.raises(InvalidInput, match=r"`view` is not known \(did you mean 'strong'"):
         one("strng", images)
-    with pytest.raises(InvalidInput, match="`views` names no views"):
+    with pytest.raises(InvalidInput, match="`views` is no list of views"):
         make_views((), tf.constant(images), SEED)
-    with pytest.raises(InvalidInput, match="`views` names no views"):
+    with pytest.raises(InvalidInput, match="`views` is no list of views"):
         make_views("weak", tf.constant(images), SEED)
     with pytest.raises(InvalidInput, match=r"`strength` is out of range.*strength=1.5"):
         one("annealed", images, strength=1.5)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from advss_tf.data import Strong
 from advss_tf.errors import InvalidInput
-from advss_tf.pretext import AdvCL, DeACL, DynACL, RoCL, SimCLR
+from advss_tf.pretext import ACL, AdvCL, DeACL, DynACL, RoCL, SimCLR
 from advss_tf.pretext.viewed import attackable
 from advss_tf.training import Batch
 
@@ -80,6 +80,13 @@ def test_views_with_arguments_are_made_reported_and_saved(two_stages, tiny_image
 def test_what_is_no_view_is_refused(two_stages, small_attack):
     with pytest.raises(InvalidInput, match=r"`hue` of a view is out of range"):
         SimCLR(two_stages(), views=("strong", {"kind": "strong", "hue": 1}))
+    for single in ("strong", {"kind": "strong", "hue": 0.1}, Strong()):
+        with pytest.raises(InvalidInput, match="`views` is no list of views"):
+            SimCLR(two_stages(), views=single)
+        with pytest.raises(InvalidInput, match="`views` is no list of views"):
+            ACL(two_stages(), attack=small_attack(), views=single)
+        with pytest.raises(InvalidInput, match="`clean_views` leaves the attacked view no positive"):
+            AdvCL(two_stages(), attack=small_attack(), clean_views=single)
     with pytest.raises(InvalidInput, match="no pixels"):
         AdvCL(two_stages(), attack=small_attack(), attacked_view={"kind": "high_frequency", "radius": 4})
     with pytest.raises(InvalidInput, match=r"`view` is not known \(did you mean 'weak'"):

@@ -83,7 +83,7 @@ def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) ->
             clean, robust = _average(cleans), _average(robusts)
             look = _look(same[0], axes, colours, shapes)
             if spread and len(records) > 1:
-                widths = {"xerr": mean_interval(cleans)[1], "yerr": mean_interval(robusts)[1]}
+                widths = {"xerr": _whiskers(cleans), "yerr": _whiskers(robusts)}
                 plot.errorbar(clean, robust, **widths, fmt="none", ecolor=look["color"], elinewidth=1, alpha=0.45)
             plot.scatter([clean], [robust], s=_area(epoch, max(epochs)), alpha=0.75, linewidths=0, **look)
             between = " ".join(filter(None, (same[0].place.get(axis) for axis in axes[1:-1])))
@@ -225,6 +225,12 @@ def _look(
 
 def _colour(value: str | None, colours: Mapping[Any, int]) -> str:
     return MUTED if value is None and len(colours) > 1 else SERIES[colours.get(value, 0) % len(SERIES)]
+
+
+def _whiskers(shares: Sequence[float]) -> list[list[float]]:
+    """How far the t-interval of a mean reaches down and up, inside [0, 1]."""
+    mean, width = mean_interval(shares)
+    return [[min(width, mean)], [min(width, 1.0 - mean)]]
 
 
 def _area(epoch: float, most: float) -> float:

@@ -81,13 +81,13 @@ def test_a_marker_stands_at_the_means_and_its_area_is_in_proportion_to_the_epoch
 
 
 def test_few_groups_are_drawn_with_their_intervals_and_many_without(drawn):
-    """Robust 20 and 30 %, clean 60 and 70 %: half widths of 12.706 · 5 points each, as of two runs."""
-    pair = [run("rotation", "P3", "F4", seed, clean=60 + 10 * seed, robust=20 + 10 * seed) for seed in (0, 1)]
+    """Clean 60 and 61 %: a half width of 12.706 · 0.5 points, as of two runs. Robust 20 and 30 %: cut off at 0."""
+    pair = [run("rotation", "P3", "F4", seed, clean=60 + seed, robust=20 + 10 * seed) for seed in (0, 1)]
     single = run("selfie", "P3", "F4", clean=80, robust=50)
     assert "95 % t-interval" in texts(clean_against_robust([*pair, single], axes=AXES))
     sideways, upwards = (each.get_segments() for each in drawn[0].collections if isinstance(each, LineCollection))
-    np.testing.assert_allclose(np.concatenate(sideways)[:, 0], [0.65 - 0.6353, 0.65 + 0.6353], atol=1e-4)
-    np.testing.assert_allclose(np.concatenate(upwards)[:, 1], [0.25 - 0.6353, 0.25 + 0.6353], atol=1e-4)
+    np.testing.assert_allclose(np.concatenate(sideways)[:, 0], [0.605 - 0.06353, 0.605 + 0.06353], atol=1e-4)
+    np.testing.assert_allclose(np.concatenate(upwards)[:, 1], [0.0, 0.25 + 0.6353], atol=1e-4)
     assert "95 % t-interval" not in texts(clean_against_robust([single], axes=AXES))
     assert "95 % t-interval" not in texts(clean_against_robust(OUTCOMES, axes=AXES))
     assert not any(isinstance(each, LineCollection) for axes in drawn[1:] for each in axes.collections)
@@ -97,7 +97,9 @@ def test_few_groups_are_drawn_with_their_intervals_and_many_without(drawn):
 def test_the_scale_of_all_panels_holds_the_highest_curve(robust, ticks):
     outcomes = [run("rotation", "P3", "F3", clean=20, robust=15, epsilons=(0.1, 0.2))]
     outcomes += [run("rotation", "P3", "F4", clean=robust, robust=robust, epsilons=(0.1, 0.2))]
-    for panel in accuracy_by_epsilon(outcomes, axes=AXES):
+    panels = accuracy_by_epsilon(outcomes, axes=AXES)
+    assert [panel.name for panel in panels] == ["F3", "F4"]
+    for panel in panels:
         found = [text for text in texts(panel.svg) if text.endswith(" %")]
         assert found[0] == "0 %" and found[1] == ticks[0] and found[-1] == ticks[1]
 
