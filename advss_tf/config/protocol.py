@@ -85,7 +85,7 @@ def refilled(name: str) -> BeforeValidator:
     """What gives `refine.linear` or `refine.full` all that it does not say of its optimizer, key by key as `filled`.
 
     >>> refilled("linear").func({"optimizer": {"learning_rate": 0.05}})["optimizer"]["weight_decay"]
-    0.0002
+    0.0001
     """
     return BeforeValidator(
         lambda written: _over(written, REFINEMENT[name]) if isinstance(written, Mapping) else written

@@ -83,8 +83,8 @@ def clean_against_robust(outcomes: Sequence[Outcome], *, axes: Sequence[str]) ->
             clean, robust = _average(cleans), _average(robusts)
             look = _look(same[0], axes, colours, shapes)
             if spread and len(records) > 1:
-                widths = {"xerr": _whiskers(cleans), "yerr": _whiskers(robusts)}
-                plot.errorbar(clean, robust, **widths, fmt="none", ecolor=look["color"], elinewidth=1, alpha=0.45)
+                upright, level = _whiskers(robusts), _whiskers(cleans)
+                plot.errorbar(clean, robust, upright, level, fmt="none", ecolor=look["color"], elinewidth=1, alpha=0.45)
             plot.scatter([clean], [robust], s=_area(epoch, max(epochs)), alpha=0.75, linewidths=0, **look)
             between = " ".join(filter(None, (same[0].place.get(axis) for axis in axes[1:-1])))
             plot.annotate(
