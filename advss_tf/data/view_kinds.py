@@ -223,11 +223,10 @@ def views_of(specs: Sequence[Spec]) -> tuple[View, ...]:
     """The views that a list of specs stands for, as `view_of`.
 
     Raises:
-        InvalidInput: if the list is empty, or a single spec in its place, or as `view_of`.
+        InvalidInput: if a single spec stands in the place of a list, or as `view_of`.
     """
-    if isinstance(specs, str | Mapping | View) or not len(specs):
-        received = f"views={specs!r}"
-        raise InvalidInput("`views` is no list of views.", expected="a list of one view or more", received=received)
+    if isinstance(specs, str | Mapping | View):
+        raise InvalidInput("`views` is no list of views.", expected="a list of views", received=f"views={specs!r}")
     return tuple(map(view_of, specs))
 
 

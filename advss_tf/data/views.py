@@ -45,9 +45,12 @@ def views_for(views: Sequence[Spec], *, crop_padding: int | None = None, flip: b
         flip: False lets no view mirror images, whatever its own `flip` says, as digits and letters need it.
 
     Raises:
-        InvalidInput: as `views_of`.
+        InvalidInput: if the list is empty, or as `views_of`.
     """
-    return tuple(_with_settings(view, crop_padding, flip) for view in views_of(views))
+    found = views_of(views)
+    if not found:
+        raise InvalidInput("`views` names no views.", expected="a list of one view or more", received=f"{views=}")
+    return tuple(_with_settings(view, crop_padding, flip) for view in found)
 
 
 def make_views(
@@ -84,7 +87,7 @@ def make_views(
         One float32 tensor of the images' shape a view.
 
     Raises:
-        InvalidInput: if the strength is not in [0, 1], or as `views_of`.
+        InvalidInput: if the strength is not in [0, 1], or as `views_for`.
     """
     found = views_for(views)
     if not tf.is_tensor(strength) and not 0 <= strength <= 1:

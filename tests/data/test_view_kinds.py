@@ -91,6 +91,7 @@ def test_numbers_of_numpy_become_pythons():
 
 def test_a_list_of_specs_is_views_and_a_single_one_is_refused():
     assert views_of(["strong", {"kind": "weak"}, Strong(hue=0.0)]) == (Strong(), Weak(), Strong(hue=0.0))
-    for single in ("strong", {"kind": "strong", "hue": 0.0}, Strong(), ()):
+    assert views_of([]) == ()
+    for single in ("strong", {"kind": "strong", "hue": 0.0}, Strong()):
         with pytest.raises(InvalidInput, match="`views` is no list of views"):
             views_of(single)

@@ -163,7 +163,7 @@ def test_what_is_no_view_is_refused(noise):
     images = noise(2, 8, 8)
     with pytest.raises(InvalidInput, match=r"`view` is not known \(did you mean 'strong'"):
         one("strng", images)
-    with pytest.raises(InvalidInput, match="`views` is no list of views"):
+    with pytest.raises(InvalidInput, match="`views` names no views"):
         make_views((), tf.constant(images), SEED)
     with pytest.raises(InvalidInput, match="`views` is no list of views"):
         make_views("weak", tf.constant(images), SEED)
