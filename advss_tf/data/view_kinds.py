@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from advss_tf.data.augment import crop_and_flip
+from advss_tf.data.checks import check_augmentation
 from advss_tf.data.colour import recolour
 from advss_tf.data.frequency import high_frequency
 from advss_tf.data.pixels import as_float
@@ -38,16 +39,12 @@ def _make_plain(view: Any) -> None:
             raise InvalidInput(f"`{field.name}` of a view is invalid.", expected="True or False", received=received)
 
 
-def _check(
-    name: str, value: Any, *, low: float, high: float = np.inf, above: bool = False, whole: bool = False
-) -> None:
+def _check(name: str, value: Any, *, low: float, high: float = np.inf, above: bool = False) -> None:
     """Refuses what is no number from `low`, or above it, to `high`; infinity is none either."""
-    number = (
-        isinstance(value, int if whole else int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-    )
+    number = isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
     if not number or not low <= value <= high or (above and value == low):
         least = f"> {low}" if above else f">= {low}"
-        expected = f"a {'whole ' * whole}number {least}" + (f" and <= {high:g}" if high < np.inf else "")
+        expected = f"a number {least}" + (f" and <= {high:g}" if high < np.inf else "")
         raise InvalidInput(f"`{name}` of a view is out of range.", expected=expected, received=f"{name}={value!r}")
 
 
@@ -73,7 +70,7 @@ class Weak:
     def __post_init__(self) -> None:
         _make_plain(self)
         if self.crop_padding is not None:
-            _check("crop_padding", self.crop_padding, low=0, whole=True)
+            check_augmentation(self.crop_padding, self.flip)
         if self.radius is not None:
             _check("radius", self.radius, low=0, above=True)
 

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from advss_tf.config import GridError, RecipeError, dump_recipe, json_schema, load_grid, load_recipe, make_recipe, views
+from advss_tf.config import (
+    GridError,
+    RecipeError,
+    dump_recipe,
+    json_schema,
+    load_grid,
+    load_recipe,
+    make_recipe,
+    read_yaml,
+    views,
+)
 from advss_tf.config.parts import kind_of, sections_in
 from advss_tf.data import VIEWS, view_of
 from advss_tf.data.resized_crop import INTERPOLATIONS
 from advss_tf.errors import InvalidInput
 
-BASE = {
-    "name": "tiny",
-    "seed": 3,
-    "data": {"kind": "digits"},
-    "encoder": {"kind": "resnet20", "width": 4},
-    "pretrain": {
-        "task": {"kind": "acl"},
-        "attack": {"epsilon": "8/255", "num_steps": 5},
-        "epochs": 4,
-        "optimizer": {"kind": "sgd", "learning_rate": 0.1},
-    },
-}
+BASE = read_yaml((Path(__file__).parents[2] / "configs/digits_acl.yaml").read_text(encoding="utf-8"))
 CUBIC = {"kind": "annealed", "hue": 0.0, "interpolation": "bicubic"}
 
 
@@ -98,10 +98,8 @@ def test_the_command_line_changes_an_argument_of_a_view_that_is_written_by_name(
 
 def test_a_grid_says_that_its_cells_overrule_a_view(tmp_path):
     task = {"kind": "advcl", "attacked_view": "weak"}
-    attacks = {"eval_attack": {"epsilon": 0.1, "num_steps": 5}, "batch_size": 64}
-    finetuned = {"finetune": {"preset": "slf", "start": "pretrained", **attacks}}
     axis = {"pretrain.task.attacked_view": ["weak", "original"]}
-    grid = {"name": "g", "base": {**BASE, "pretrain": {**BASE["pretrain"], "task": task}, **finetuned}, "axes": axis}
+    grid = {"name": "g", "base": {**BASE, "pretrain": {**BASE["pretrain"], "task": task}}, "axes": axis}
     (tmp_path / "grid.yaml").write_text(json.dumps(grid), encoding="utf-8")
     assert len(load_grid(tmp_path / "grid.yaml").cells) == 2
     with pytest.raises(GridError, match="changes what the axes set anew in every cell"):
