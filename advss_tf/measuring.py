@@ -57,7 +57,7 @@ def measure(
                 limit=recipe.evaluate.limit,
                 seed=recipe.seed,
                 model_name=recipe.name,
-                data_info={**_data_info(recipe, data), "external": external},
+                data_info={**data_info(recipe, data), "external": external},
                 partial=partial,
                 progress=_paced(say, path.stem),
             )
@@ -117,11 +117,11 @@ def _corrupted(
     )
 
 
-def _data_info(recipe: config.Recipe, data: ImageData) -> dict[str, Any]:
+def data_info(recipe: config.Recipe, data: ImageData, *, split: str = "test") -> dict[str, Any]:
     """What the record says of the data, and of the ball that the model was trained for."""
     attack = recipe.finetune.attack if recipe.finetune else None
     trained = {"training_epsilon": attack.epsilon, "training_norm": attack.norm} if attack else {}
-    names = {"name": data.name, "split": "test", "fingerprint": data.fingerprint, "class_names": data.class_names}
+    names = {"name": data.name, "split": split, "fingerprint": data.fingerprint, "class_names": data.class_names}
     return {**names, **trained}
 
 

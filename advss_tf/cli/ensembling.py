@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from advss_tf.cli.runs import run_of
 from advss_tf.cli.starting import command, quiet_import, start
 from advss_tf.errors import InvalidInput
 from advss_tf.workdir import Workdir
@@ -109,21 +110,15 @@ def _names_of(file: Path) -> list[str] | None:
     from advss_tf.encoders.handoff import read_card
     from advss_tf.evaluation import load_record
 
-    run = _run_of(file)
+    run = run_of(file)
     if run is not None and run.served.is_dir():
         return list(read_card(run.served, "classifier")["class_names"])
     return list(load_record(run.record).class_names) if run is not None and run.record.is_file() else None
 
 
-def _run_of(file: Path) -> Workdir | None:
-    """The layout of the run that a classifier's file lies in; None for a file by itself."""
-    run = Workdir(file.resolve().parent.parent)
-    return run if file.resolve() == run.classifier and run.recipe.is_file() else None
-
-
 def _about(file: Path, model: Any) -> dict[str, Any]:
     """What the export says of a member: its run, and the puzzle beside its classes."""
-    run, more = _run_of(file), getattr(model, "provenance", {})
+    run, more = run_of(file), getattr(model, "provenance", {})
     if run is None:
         return {"name": file.stem, **more}
     recipe = run.recipe.read_text(encoding="utf-8")
