@@ -9,19 +9,19 @@ import shlex
 import subprocess
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import advss_tf as advss
-from advss_tf import runner
+from advss_tf import config, runner
 from advss_tf.cli import ensembling, evaluating, reporting, training
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 LINES = README.read_text(encoding="utf-8").splitlines()
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = ("README.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "advss-train": training.flags,
@@ -31,15 +31,15 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
 }
 
 
-def _blocks(language: str) -> Iterator[tuple[int, list[str]]]:
+def _blocks(language: str, lines: Sequence[str] = LINES) -> Iterator[tuple[int, list[str]]]:
     """The fenced blocks of exactly this language: the number of lines before the block, and its lines."""
     start, opened = 0, ""
-    for number, line in enumerate(LINES):
+    for number, line in enumerate(lines):
         if not line.startswith("```"):
             continue
         if opened:
             if opened == f"```{language}":
-                yield start, LINES[start:number]
+                yield start, list(lines[start:number])
             opened = ""
         else:
             start, opened = number + 1, line.strip()
@@ -53,16 +53,21 @@ def _program() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands() -> list[str]:
-    """The commands of the bash blocks, one a line, without comments."""
-    text = "\n".join("\n".join(block) for _, block in _blocks("bash"))
+def _commands(page: str) -> list[str]:
+    """The commands of a page, one a line, without comments: those of bash blocks, and ours that stand in the text."""
+    written = (ROOT / page).read_text(encoding="utf-8")
+    text = "\n".join("\n".join(block) for _, block in _blocks("bash", written.splitlines()))
     lines = re.sub(r"(\\|\|)\n\s*", r"\1 ", text).splitlines()
-    return [line for line in lines if shlex.split(line, comments=True)]
+    outside = re.sub(r"^```.*?^```", "", written, flags=re.DOTALL | re.MULTILINE)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", outside)]
+    told = [span for span in spans if span.startswith(tuple(f"{tool} " for tool in PARSERS))]
+    return [line for line in (*lines, *told) if shlex.split(line, comments=True)]
 
 
 def _of(tool: str) -> list[list[str]]:
-    """The arguments of every call of one tool."""
-    split = [shlex.split(line, comments=True) for line in _commands()]
+    """The arguments of every call of one tool, on README.md and RESULTS.md."""
+    commands = [line for page in ("README.md", "RESULTS.md") for line in _commands(page)]
+    split = [shlex.split(line, comments=True) for line in commands]
     return [words[1:] for words in split if words[0] == tool]
 
 
@@ -140,6 +145,9 @@ def test_a_recipe_loads_with_its_changes(args):
     if flags.config:
         recipe = advss.load_recipe(ROOT / flags.config, flags.overrides)
         assert runner.planned(recipe, flags.stages.split(",") if flags.stages else None)
+    if flags.grid:
+        grid = config.load_grid(ROOT / flags.grid, flags.overrides)
+        assert grid.only(flags.only)
 
 
 def test_the_stages_that_the_text_names_are_those_of_a_run():
