@@ -6,6 +6,9 @@ Synopsis:
     images = crop_and_flip(images, seed, crop_padding=4, flip=True)
 
 The whole batch moves in two gathers; no image is touched from Python.
+
+Keras' `RandomFlip` and `RandomCrop` are not used. What they draw is of the state of a generator, so of how often they
+were called, not of (seed, step, row); and Keras 3.15's `RandomCrop` pads nothing and cuts a batch at one place.
 """
 
 from __future__ import annotations
