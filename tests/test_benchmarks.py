@@ -61,6 +61,7 @@ def test_ours_and_plain_make_the_same_step_from_the_same_start():
     assert moved > 1e-3
 
 
+@pytest.mark.slow
 def test_the_views_have_a_rate_and_a_row_each():
     from benchmarks import view_rows
     from benchmarks.turns import Settings

@@ -45,6 +45,7 @@ def test_arrays_are_refused_before_the_training(two_stages, tiny_images):
     check_remainder(tiny_images, None)
 
 
+@pytest.mark.slow
 def test_what_no_data_set_tells_is_refused_in_the_step(two_stages, tiny_images):
     def batches():
         yield (tiny_images[:1],)

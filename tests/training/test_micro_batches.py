@@ -43,9 +43,16 @@ def test_the_step_is_that_of_the_whole_batch(parts, two_stages, tiny_images, tin
         np.testing.assert_allclose(whole[1][name], split[1][name], rtol=1e-4, err_msg=name)
 
 
-def test_weights_of_examples_and_frozen_layers_are_kept(two_stages, tiny_images, tiny_labels):
+def _norm(**options):
+    return keras.layers.BatchNormalization(momentum=0.5, **options)
+
+
+def test_weights_of_examples_are_kept_and_frozen_batch_norm_is_exact(two_stages, tiny_images, tiny_labels):
     weights = np.linspace(0.0, 2.0, 8, dtype=np.float32)
-    found = [_trained(two_stages, count, tiny_images, tiny_labels, weights=weights, train="linear") for count in (1, 4)]
+    found = [
+        _trained(lambda: two_stages(_norm), count, tiny_images, tiny_labels, weights=weights, train="linear")
+        for count in (1, 4)
+    ]
     for one, other in zip(found[0][0], found[1][0], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -55,10 +62,6 @@ def test_two_replicas_split_their_shares(two_stages, tiny_images, tiny_labels):
     two = _trained(two_stages, 2, tiny_images, tiny_labels, strategy=get_strategy("mirrored"))
     for ours, theirs in zip(one[0], two[0], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
-def _norm(**options):
-    return keras.layers.BatchNormalization(momentum=0.5, **options)
 
 
 def test_batch_norm_that_is_trained_is_refused_unless_it_may_be_of_the_part(two_stages, tiny_images, tiny_labels):
@@ -72,14 +75,6 @@ def test_batch_norm_that_is_trained_is_refused_unless_it_may_be_of_the_part(two_
     assert all(np.isfinite(weight).all() for weight in weights)
     difference = max(np.abs(one - other).max() for one, other in zip(weights, alone, strict=True))
     assert difference > 1e-3, "running statistics have moved once a part"
-
-
-def test_frozen_batch_norm_is_exact_in_parts(two_stages, tiny_images, tiny_labels):
-    def trained(parts):
-        return _trained(lambda: two_stages(_norm), parts, tiny_images, tiny_labels, train="linear")
-
-    for one, other in zip(trained(1)[0], trained(4)[0], strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_a_student_with_batch_norm_is_refused_and_its_teacher_may_have_it(two_stages):
