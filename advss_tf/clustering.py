@@ -31,7 +31,9 @@ from threadpoolctl import threadpool_limits
 from advss_tf.data import ImageData, PseudoLabels
 from advss_tf.data.pipeline import Part, ordered_batches
 from advss_tf.data.pseudo_labels import NO_LABEL
+from advss_tf.encoders.handoff import origin_of_model
 from advss_tf.errors import InvalidInput
+from advss_tf.outside import outside_of_features
 from advss_tf.randomness import derived_seed
 from advss_tf.training.features import features_of
 
@@ -69,14 +71,18 @@ def cluster_features(
         batch_size: Images that are encoded together.
         encoder_info: What is to be said of the encoder, as JSON; see `encoder_facts`.
         external: In words, what beside these images the encoder has learned from, which every record will then say;
-            None if nothing. See `advss_tf.outside`.
+            None if nothing. What an encoder of `load_encoder` brings along is known and added; where it must be
+            declared, as in the stage `cluster`, None is refused. See `advss_tf.outside`.
 
     Raises:
-        InvalidInput: if there are fewer images than clusters, a size is below 2 or there twice, the encoder takes other
-            images or has no such branch, or its features are not finite or all alike.
+        InvalidInput: if a loaded encoder has learned from other images or from labels and `external` is None; if there
+            are fewer images than clusters, a size is below 2 or there twice, the encoder takes other images or has no
+            such branch, or its features are not finite or all alike.
     """
     sizes = checked_sizes(sizes, data)
     _check_shape(encoder, data)
+    origin = origin_of_model(encoder)
+    external = external if origin is None else outside_of_features(origin, data, external=external)
     records = train_records(data)
     batches = ordered_batches(Part(data.train_part.store, records), batch_size, labelled=False)
     features = _usable(features_of(encoder, batches, branch=branch)[0], normalise=normalise)

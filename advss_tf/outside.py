@@ -5,6 +5,7 @@ Synopsis:
     origin = origin_of("runs/simclr/pretrain/encoder")       # its provenance, and whether labels have taught it
     learned_outside(origin, data, "its teacher")             # None, or "its teacher was trained on photographs"
     outside_of_clusters(origin, data, declared=False)        # the same; refused where nobody has declared it
+    outside_of_features(origin, data, external=None)         # the same of a model in memory, declared in words
 
 The same words hold for all that a run takes from elsewhere: the encoder that it starts from, its teacher, the encoder
 whose features are clustered. An export that does not say which images it is from, as one that was made in Python
@@ -21,19 +22,10 @@ from typing import Any
 
 from advss_tf.data import ImageData
 from advss_tf.data.memory import fingerprint
-from advss_tf.encoders.handoff import CARDS, read_card, read_provenance, read_variables
+from advss_tf.encoders.handoff import origin_of, read_card, read_variables
 from advss_tf.errors import InvalidInput
 
-
-def origin_of(path: str | Path) -> dict[str, Any]:
-    """The provenance of an export, with `labels: True` beside it if it is, or was part of, a classifier.
-
-    Raises:
-        InvalidInput: if the folder is not an export of this library.
-    """
-    provenance = read_provenance(path)
-    taught = "finetuned" in provenance or (Path(path) / CARDS / "classifier.json").is_file()
-    return {**provenance, "labels": taught}
+__all__ = ["digest_of", "learned_outside", "origin_of", "outside_of_clusters", "outside_of_features"]
 
 
 def digest_of(path: str | Path) -> str:
@@ -86,6 +78,39 @@ def outside_of_clusters(origin: Mapping[str, Any], data: ImageData, *, declared:
         )
     words = learned_outside(origin, data, "it")
     return "it has learned from outside, as its recipe says" if declared and words is None else words
+
+
+def outside_of_features(origin: Mapping[str, Any], data: ImageData, *, external: str | None) -> str | None:
+    """As `outside_of_clusters`, of an encoder that was loaded in a program, where words declare what it has learned.
+
+    An export that a program made does not say on which images unless it was told to: where nothing else is known of it,
+    the labels are made, and say so.
+
+    Args:
+        origin: What `origin_of_model` says of the encoder.
+        data: The data set whose features are clustered.
+        external: What the caller says that the encoder has learned from outside.
+
+    Returns:
+        What the caller says, and what the encoder says that is not in it; None if neither says anything.
+
+    Raises:
+        InvalidInput: if it was trained on other images, labels have taught it, or it has been told something by others
+            and does not say on which images it was trained, and `external` is None.
+    """
+    found = learned_outside(origin, data, "it")
+    if external is not None:
+        return external if found is None or found in external else f"{external}; {found}"
+    unnamed = not isinstance(origin.get("data"), Mapping) or origin["data"].get("name") is None
+    own = unnamed and not origin.get("labels") and not origin.get("external")
+    if not own and learned_outside({**origin, "external": None}, data, "it") is not None:
+        raise InvalidInput(
+            f"The encoder was not trained on the images of {data.name!r} alone: its pseudo-labels bring the rest in.",
+            expected=f'a self-supervised encoder of the data with fingerprint {data.fingerprint}, or external="…": in '
+            "words what else it has learned from, which every record will then say",
+            received=f"an encoder of which is known that {found}, external=None",
+        )
+    return found
 
 
 def _named(name: Any, data: ImageData) -> str:

@@ -25,7 +25,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.screen import Screen
 from advss_tf.training.loop import Saving, Trained, train
 from advss_tf.training.robust_model import RobustModel
-from advss_tf.training.strategy import is_chief, spare_bytes
+from advss_tf.training.strategy import is_chief
 from advss_tf.workdir import Workdir, write_json
 
 # A rim of black is no news on images whose own edges are darker than this, as those of digits are.
@@ -67,7 +67,7 @@ def training(
         validation: Held-out batches; those of the data unless given.
         probes: Callbacks that measure something more of each epoch, before it is written down.
     """
-    model.micro_batches = part.micro_batches
+    model.micro_batches, model.micro_batch_norm = part.micro_batches, part.micro_batch_norm
     here.screen.say(
         f"{stage}: {model.name}{_guessing(model)}, {part.epochs} epochs of {steps} steps of {part.batch_size} images, "
         f"on {here.strategy.num_replicas_in_sync} replica(s)"
@@ -163,15 +163,8 @@ def pretrained(here: Run, branch: str | None = None) -> Path:
 
 def warn_of_memory(here: Run, model: keras.Model, batch_size: int) -> None:
     """Says so before training if the loss of a step will take more memory than a device may have to spare."""
-    if not hasattr(model, "loss_bytes"):
-        return
-    replicas = here.strategy.num_replicas_in_sync
-    takes = model.loss_bytes(batch_size, replicas)
-    if takes > spare_bytes():
-        here.screen.say(
-            f"WARNING: the contrastive loss of {batch_size:,} images needs about {takes / 2**30:.1f} GiB on each of "
-            f"{replicas} device(s). It grows with the square of views times images."
-        )
+    if hasattr(model, "warn_of_memory"):
+        model.warn_of_memory(batch_size, here.strategy.num_replicas_in_sync, say=here.screen.say)
 
 
 def warn_of_rims(here: Run, stage: str, model: keras.Model, crop_padding: int) -> None:

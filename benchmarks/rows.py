@@ -19,6 +19,7 @@ from benchmarks.pairs import Contestant, Seconds, alternate, clocked, compare, f
 from benchmarks.pretext_rows import PRETEXT_ROWS
 from benchmarks.results import Row
 from benchmarks.turns import Settings, compared, in_turns, long_after, networks_of, steadily
+from benchmarks.view_rows import VIEW_ROWS
 from benchmarks.workers import Worker
 
 
@@ -130,6 +131,7 @@ def torch(settings: Settings) -> Iterator[Row]:
 ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "steady": steady,
     **PRETEXT_ROWS,
+    **VIEW_ROWS,
     "first": first,
     "floor": floor,
     "bfloat16": bfloat16,

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.facts import machine_facts
 from benchmarks.results import before_tensorflow, each, run
 
-ROW_NAMES = ("steady", "puzzles", "ensemble", "advcl", "first", "floor", "bfloat16", "xla", "onednn", "torch")
+ROW_NAMES = ("steady", "puzzles", "ensemble", "advcl", "views", "first", "floor", "bfloat16", "xla", "onednn", "torch")
 NETWORK_NAMES = ("small", "wide", "tiny")
 PACKAGES = ("advss-tf", "tensorflow", "keras", "cleverhans", "numpy")
 

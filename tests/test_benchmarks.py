@@ -62,6 +62,31 @@ def test_ours_and_plain_make_the_same_step_from_the_same_start():
 
 
 @pytest.mark.slow
+def test_the_views_have_a_rate_and_a_row_each():
+    from benchmarks import view_rows
+    from benchmarks.turns import Settings
+
+    rows = list(view_rows.views(Settings(networks=("tiny",), rounds=1)))
+    assert [row.first for row in rows] == ["weak", "strong pair", "high-frequency", "AdvCL's four"]
+    for row in rows:
+        assert row.found["images_per_second"] == pytest.approx(512 * 4 / row.times[row.first][0].wall)
+        assert row.note.endswith("of the processor's own time")
+    assert rows[0].comparison.ratio == 1.0 < rows[-1].comparison.ratio, "four views take longer than one of them"
+
+
+@pytest.mark.slow
+def test_advcl_takes_less_time_with_its_clean_views_forwarded_once_and_has_the_same_gradient():
+    from benchmarks.pretext_rows import advcl_cache
+    from benchmarks.turns import Settings
+
+    training, inference = advcl_cache(Settings(networks=("tiny",), num_steps=2, rounds=2))
+    assert training.first == "clean views once, training" and inference.second == "at every step"
+    for row in (training, inference):
+        assert row.comparison.rounds >= 2 and row.comparison.ratio > 0
+        assert float(row.note.split()[3]) < 1e-3, row.note
+
+
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_facts_and_every_time(tmp_path, capsys):
     from benchmarks.step import main
 

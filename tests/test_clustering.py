@@ -11,8 +11,10 @@ import pytest
 from advss_tf import clustering
 from advss_tf.clustering import cluster_features, encoder_facts, train_records
 from advss_tf.data import PseudoLabels, load_data
+from advss_tf.encoders import load_encoder
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import derived_seed
+from advss_tf.serving import export_encoder
 
 SHAPE = (4, 4, 1)
 
@@ -160,6 +162,27 @@ def test_features_that_are_not_finite_are_refused(clustered):
     broken = keras.Model(images, keras.ops.log(keras.layers.Flatten()(images) - 2.0))
     with pytest.raises(InvalidInput, match="features are not finite"):
         cluster_features(broken, clustered[2], (2,))
+
+
+def test_what_a_loaded_encoder_has_learned_elsewhere_is_refused_or_said(clustered, tmp_path):
+    _, _, data, _ = clustered
+    own = {"data": {"name": data.name, "fingerprint": data.fingerprint}}
+    foreign = {"data": {"name": "photographs", "fingerprint": "1"}, "external": "labels of ImageNet"}
+    named = {"own": own, "told": {**own, "external": "labels of ImageNet"}, "foreign": foreign, "silent": None}
+    for name, provenance in named.items():
+        export_encoder(flat(), tmp_path / name, provenance=provenance)
+    found = {
+        name: cluster_features(load_encoder(tmp_path / name), data, (2,)).save(tmp_path / f"{name}.npz")
+        for name in ("own", "told", "silent")
+    }
+    assert {name: PseudoLabels.load(path).source["external"] for name, path in found.items()} == {
+        "own": None, "told": "labels of ImageNet", "silent": "it was trained on unknown data",
+    }  # fmt: skip
+    encoder = load_encoder(tmp_path / "foreign")
+    with pytest.raises(InvalidInput, match=r"not trained on the images of .* alone.*trained on photographs; labels of"):
+        cluster_features(encoder, data, (2,))
+    declared = cluster_features(encoder, data, (2,), external="photographs").source["external"]
+    assert declared == "photographs; it was trained on photographs; labels of ImageNet"
 
 
 def test_no_absolute_path_is_kept_of_an_encoder():

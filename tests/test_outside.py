@@ -10,7 +10,7 @@ from advss_tf.config import make_recipe
 from advss_tf.data import load_data
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import RobustClassifier
-from advss_tf.outside import digest_of, learned_outside, origin_of, outside_of_clusters
+from advss_tf.outside import digest_of, learned_outside, origin_of, outside_of_clusters, outside_of_features
 from advss_tf.serving import export_classifier, export_encoder
 
 
@@ -59,6 +59,21 @@ def test_what_pseudo_labels_bring_in_must_be_declared(data):
     said = {**own(data), "external": "labels of ImageNet"}
     assert outside_of_clusters(said, data, declared=False) == "labels of ImageNet", "it is declared where it came in"
     assert "as its recipe says" in outside_of_clusters(own(data), data, declared=True)
+
+
+def test_what_a_loaded_encoder_brings_in_is_declared_in_words_or_refused(data):
+    taught, told = {**own(data), "labels": True}, {"external": "labels of ImageNet"}
+    for origin, words in ((OTHER, "photographs"), (taught, "has learned from labels"), (told, "labels of ImageNet")):
+        with pytest.raises(InvalidInput, match=rf'external="…".*{words}.*external=None'):
+            outside_of_features(origin, data, external=None)
+        assert words in outside_of_features(origin, data, external="photographs of mine")
+        assert outside_of_features(origin, data, external="photographs of mine").startswith("photographs of mine; it ")
+    assert outside_of_features(own(data), data, external=None) is None
+    assert outside_of_features({**own(data), **told}, data, external=None) == "labels of ImageNet"
+    for silent in ({}, {"data": None}, {"labels": False}):
+        assert outside_of_features(silent, data, external=None) == "it was trained on unknown data"
+    said = outside_of_features(OTHER, data, external="it was trained on photographs, as its card says")
+    assert said == "it was trained on photographs, as its card says", "nothing is said twice"
 
 
 def test_a_classifier_has_learned_from_labels_and_an_encoder_has_not(tiny_encoder, tmp_path, data):

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advss_tf import staging
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.data import load_data
 from advss_tf.finetune import JointClassifier
-from advss_tf.pretext import TASKS
+from advss_tf.pretext import TASKS, contrastive
 from advss_tf.staging import Run, warn_of_memory, warn_of_rims
 
 
@@ -60,10 +59,12 @@ def test_a_loss_that_memory_may_not_hold_is_warned_of(two_stages, monkeypatch):
     """Two views of 8 images: 16 · (2 · 8)² = 4096 bytes."""
     heard, model = Heard(), TASKS["simclr"](two_stages(), attack=None, projection=(4,))
     here = Run(None, None, None, tf.distribute.get_strategy(), heard)
-    monkeypatch.setattr(staging, "spare_bytes", lambda: 4096)
+    monkeypatch.setattr(contrastive, "spare_bytes", lambda: 4096)
     warn_of_memory(here, model, 8)
     warn_of_memory(here, TASKS["rotation"](two_stages()), 1_000_000)
     assert not heard.lines
-    monkeypatch.setattr(staging, "spare_bytes", lambda: 4095)
+    monkeypatch.setattr(contrastive, "spare_bytes", lambda: 4095)
     warn_of_memory(here, model, 8)
     assert len(heard.lines) == 1 and "the contrastive loss of 8 images" in heard.lines[0]
+    warn_of_memory(here, model, 8)
+    assert len(heard.lines) == 1, "fit, which looks too, does not say it again"

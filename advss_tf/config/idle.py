@@ -14,7 +14,7 @@ from typing import TypeVar
 from .contrastive_tasks import DualStream, Multiview
 from .kinds import Data
 from .parts import Part
-from .schema import Finetune, Pretrain, Recipe
+from .schema import Finetune, Pretrain, Recipe, Refine
 from .tasks import Auxiliary, EnsembleTask, Task
 
 AUGMENTATION = ("flip", "crop_padding")
@@ -31,15 +31,17 @@ def settled(recipe: Recipe) -> Recipe:
     where the task is neither learned nor climbed, its `weight` and `copies`, in other modes what says the same as null;
     in pretraining without an attack `clean_weight`, as the clean loss is then the whole, and an ensemble's
     `diversity_weight`, as the diversity is of the attacked losses; `pretrain.flip` and `pretrain.crop_padding` where
-    `data` says the same. Of contrastive methods `invariance` where no invariance has a weight, `pseudo_weight` and
-    `perturbation` without pseudo-labels, `tau_plus` without hard negatives, and `cache`, as the gradient is the same.
+    `data` says the same; in every training `micro_batch_norm`, which allows what `micro_batches` says. Of contrastive
+    methods `invariance` where no invariance has a weight, `pseudo_weight` and `perturbation` without pseudo-labels,
+    `tau_plus` without hard negatives, and `cache`, as the gradient is the same.
 
     `pretrain.probe` is not: it changes no weight, but a run that took over another's pretraining would have numbers in
     its history that are not those of its own probe.
     """
-    pretrain, finetune = recipe.pretrain, recipe.finetune
+    pretrain, refine, finetune = recipe.pretrain, recipe.refine, recipe.finetune
     changes = {
         "pretrain": _settled_pretrain(pretrain, recipe.data) if pretrain is not None else None,
+        "refine": _settled_refine(refine) if refine is not None else None,
         "finetune": _settled_finetune(finetune) if finetune is not None else None,
     }
     return recipe.model_copy(update=changes)
@@ -47,7 +49,9 @@ def settled(recipe: Recipe) -> Recipe:
 
 def _settled_pretrain(part: Pretrain, data: Data) -> Pretrain:
     task = part.task if part.attack is not None else _clean_task(part.task)
-    part = _reset(part, *(name for name in AUGMENTATION if getattr(part, name) == getattr(data, name)))
+    part = _reset(
+        part, "micro_batch_norm", *(name for name in AUGMENTATION if getattr(part, name) == getattr(data, name))
+    )
     return part.model_copy(update={"task": _settled_contrast(task)})
 
 
@@ -70,8 +74,14 @@ def _clean_task(task: Task) -> Task:
     return _reset(task, "clean_weight") if "clean_weight" in type(task).model_fields else task
 
 
+def _settled_refine(part: Refine) -> Refine:
+    return part.model_copy(
+        update={name: _reset(getattr(part, name), "micro_batch_norm") for name in ("linear", "full")}
+    )
+
+
 def _settled_finetune(part: Finetune) -> Finetune:
-    part = _reset(part, "preset", "freeze_random", *(("beta",) if part.how != "trades" else ()))
+    part = _reset(part, "preset", "freeze_random", "micro_batch_norm", *(("beta",) if part.how != "trades" else ()))
     return part.model_copy(update={"auxiliary": part.auxiliary and _settled_auxiliary(part.auxiliary)})
 
 

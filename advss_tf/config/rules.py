@@ -16,6 +16,7 @@ import difflib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .contrastive_rules import WITH_NEGATIVES
 from .parts import Fault, write_pixels
 
 if TYPE_CHECKING:
@@ -171,6 +172,20 @@ def parts_share_the_batch(stage: schema.Stage) -> Iterator[Fault]:
     if stage.batch_size % stage.micro_batches:
         received = f"micro_batches={stage.micro_batches}, batch_size={stage.batch_size}"
         yield Fault("micro_batches", "cannot share the batch evenly", "a divisor of batch_size", received)
+
+
+def parts_normalise_as_said(stage: schema.Pretrain | schema.FullRefinement | schema.Finetune) -> Iterator[Fault]:
+    """Every network of a recipe has batch norm, which normalises a part of a batch by itself where it is trained.
+
+    A frozen network uses the running statistics. Of one that is loaded from elsewhere the training itself will look.
+    """
+    frozen = getattr(stage, "train", "full") == "linear"
+    elsewhere = getattr(stage, "start", "pretrained") not in ("pretrained", "scratch")
+    compared = getattr(getattr(stage, "task", None), "kind", None) in WITH_NEGATIVES  # which has a fault of its own
+    if stage.micro_batches > 1 and stage.micro_batch_norm is None and not (frozen or elsewhere or compared):
+        received = f"micro_batches={stage.micro_batches}, micro_batch_norm=null"
+        expected = "1, or micro_batch_norm: per_part, which accepts that; train: linear is exact"
+        yield Fault("micro_batches", "would normalise each part of a batch by itself", expected, received)
 
 
 def selection_is_possible(finetune: schema.Finetune) -> Iterator[Fault]:

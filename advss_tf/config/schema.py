@@ -48,6 +48,9 @@ class Stage(Part):
     micro_batches: int = Field(
         default=1, ge=1, description="Parts of a batch, one after the other, whose gradients are added up."
     )
+    micro_batch_norm: Literal["per_part"] | None = Field(
+        default=None, description="Let trained batch norm normalise each part by itself; null: refuse that."
+    )
     optimizer: Descent = Field(description="How the weights descend.")
     eval_attack: Attack | None = Field(default=None, description="Attack on held-out images; null: `attack`.")
 
@@ -75,6 +78,7 @@ class Pretrain(Stage):
         contrastive_rules.attack_suits_method,
         contrastive_rules.there_are_negatives,
         contrastive_rules.batch_is_whole,
+        rules.parts_normalise_as_said,
         contrastive_rules.annealing_ends_in_time,
         contrastive_rules.averages_are_handed_over,
         contrastive_rules.augmentation_reaches_a_view,
@@ -131,7 +135,11 @@ class LinearRefinement(Refinement):
 class FullRefinement(Refinement):
     """Everything on pseudo-labels, by TRADES."""
 
-    rules: ClassVar[Rules] = (*Stage.rules, pseudo_rules.trades_starts_at_random)
+    rules: ClassVar[Rules] = (
+        *Stage.rules,
+        rules.parts_normalise_as_said,
+        pseudo_rules.trades_starts_at_random,
+    )
     attack: Attack = Field(description="Attack on the training images.")
     beta: float = Field(default=6.0, gt=0, description="Weight of TRADES' robust term.")
     epochs: int = Field(default=25, ge=1, description="Passes over the training images.")
@@ -157,6 +165,7 @@ class Finetune(Stage):
     model_config = ConfigDict(json_schema_extra=presets_stand_in)
     rules: ClassVar[Rules] = (
         *Stage.rules,
+        rules.parts_normalise_as_said,
         preset_is_kept,
         rules.attack_suits_how,
         rules.selection_is_possible,

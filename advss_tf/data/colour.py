@@ -6,7 +6,9 @@ Synopsis:
 
 These are torchvision's `ColorJitter` and `RandomGrayscale`, which the code of SimCLR's successors uses. TensorFlow's
 `tf.image.adjust_*` take one factor for the whole batch, mix contrast with each channel's own mean, and saturation in
-HSV, where these mix with grey.
+HSV, where these mix with grey. Keras 3.15's `RandomColorJitter` changes every image, brightness first and hue last,
+where here each image has an order of its own; its contrast mixes with each channel's own mean, too; and it draws from
+the state of a generator, as does `RandomGrayscale`, so from how often it was called, not from (seed, step, row).
 """
 
 from __future__ import annotations

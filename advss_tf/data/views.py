@@ -68,11 +68,10 @@ def make_views(
     numbers than the first, and so on, whether it is annealed or not. The first high-frequency view is that of the first
     weak view, as in AdvCL, if both are padded and mirrored alike.
 
-    Measured on one core of a shared two-core machine, best of five rounds through `tf.data`, images of 32 x 32 x 3 in 8
-    bits, batches of 512: 25,000 strong views a second (21,000 bicubic), 87,000 weak ones, 29,000 high-frequency ones;
-    8,500 images a second with AdvCL's four. Through `ImageData.unlabelled` from memory, while the machine did other
-    work, the better of two runs: 11,600 images a second with two strong views, 7,500 with AdvCL's four (two strong,
-    weak, high-frequency). No image is touched from Python.
+    Measured by `taskset -c 0 python -m benchmarks.step --rows views --networks small`, images of 32 x 32 x 3 in 8 bits
+    through `tf.data`, medians of five rounds on a core of a 2.4 GHz AMD EPYC without AVX-512 that other work shared, so
+    in images a second of the core's own time: 26,000 weak views, 11,000 high-frequency ones, 2,700 pairs of strong
+    ones, 2,300 times AdvCL's four. By the clock it was less than half of that. No image is touched from Python.
 
     Args:
         views: What `view_of` takes: names of `VIEWS`, names with arguments, or views.

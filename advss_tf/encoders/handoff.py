@@ -4,6 +4,7 @@ Synopsis:
 
     encoder = load_encoder("encoder")                            # rebuilt, trainable, every variable mapped
     provenance = read_provenance("encoder")                      # recipe, seed, versions, …
+    origin = origin_of_model(encoder)                            # the same, of the model that was loaded
     assign_strictly(model, arrays, skip=("head/",))              # {path: array}; the head stays as it is
 
 An export (see `advss_tf.serving`) is one SavedModel. Its own checkpoint holds every variable under its Keras path,
@@ -28,13 +29,23 @@ import tensorflow as tf
 from advss_tf.encoders.description import describe, rebuild
 from advss_tf.errors import InvalidInput
 
-__all__ = ["assign_strictly", "describe", "load_encoder", "read_card", "read_provenance", "read_variables"]
+__all__ = [
+    "assign_strictly",
+    "describe",
+    "load_encoder",
+    "origin_of",
+    "origin_of_model",
+    "read_card",
+    "read_provenance",
+    "read_variables",
+]
 
 FORMAT_VERSION = 1
 CARDS = Path("assets.extra") / "advss"
 VARIABLES = "variables_by_path"
 _KEY = re.compile(rf"{VARIABLES}/(.+)/\.ATTRIBUTES/VARIABLE_VALUE")
 _SEED_STATE = re.compile(r"seed_generator(_\d+)?/seed_generator_state$")
+_ORIGIN = "_advss_origin"  # JSON, as Keras would track a dictionary among what a model saves
 
 
 def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
@@ -44,7 +55,8 @@ def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
         path: A folder that `export_encoder` or `export_classifier` wrote.
 
     Returns:
-        A Functional or Sequential model, (B, H, W, C) float32 images in [0, 1] -> features.
+        A Functional or Sequential model, (B, H, W, C) float32 images in [0, 1] -> features. It remembers where it is
+        from, see `origin_of_model`.
 
     Raises:
         InvalidInput: if the folder is missing, damaged, not an export of this library or of a newer format; if the
@@ -58,7 +70,33 @@ def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
     arrays = {name: array for name, array in read_variables(path).items() if name not in head}
     _refuse_differences("encoder.json does not list the variables of the network", _forms(model), _listed(card))
     assign_strictly(model, arrays)
+    setattr(model, _ORIGIN, json.dumps(origin_of(path)))
     return model
+
+
+def origin_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The provenance of an export, with `labels: True` beside it if it is, or was part of, a classifier.
+
+    Raises:
+        InvalidInput: if the folder is not an export of this library.
+    """
+    provenance = read_provenance(path)
+    taught = "finetuned" in provenance or (Path(path) / CARDS / "classifier.json").is_file()
+    return {**provenance, "labels": taught}
+
+
+def origin_of_model(model: keras.Model) -> dict[str, Any] | None:
+    """What `origin_of` said of the export that a model was loaded from, whatever has trained it since; else None."""
+    known = getattr(model, _ORIGIN, None)
+    return None if known is None else json.loads(known)
+
+
+def passed_on(model: keras.Model, copy: keras.Model) -> keras.Model:
+    """`copy`, which has weights of `model`, and with them remembers where it is from."""
+    known = getattr(model, _ORIGIN, None)
+    if known is not None:
+        setattr(copy, _ORIGIN, known)
+    return copy
 
 
 def assign_strictly(model: keras.Model, arrays: Mapping[str, np.ndarray], *, skip: Iterable[str] = ()) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 
+from advss_tf.encoders.handoff import passed_on
 from advss_tf.encoders.normalization import BranchedBatchNormalization
 from advss_tf.errors import InvalidInput, nearest
 from advss_tf.randomness import derived_seed
@@ -88,7 +89,7 @@ def reset_after(encoder: keras.Model, mark: str) -> keras.Model:
     fresh = keras.models.clone_model(encoder)
     for name in kept:
         fresh.get_layer(name).set_weights(encoder.get_layer(name).get_weights())
-    return fresh
+    return passed_on(encoder, fresh)
 
 
 def fork_after(encoder: keras.Model, mark: str, *, role: str, own_norms: bool = False) -> keras.Model:

@@ -91,7 +91,8 @@ def nt_xent(
 def similarity_bytes(views: int, batch_size: int, *, replicas: int = 1) -> int:
     """The bytes of one similarity matrix on one replica: `4 · (views · batch_size)² / replicas`.
 
-    A training step keeps a few of them: the similarities, their exponentials, and the gradients of both.
+    A training step keeps four of them: the similarities, their exponentials, and the gradients of both. Where some
+    pairs are `held` and some are not there are six, with `hard_negatives` six, with both eight.
 
     Args:
         views: The number of views.

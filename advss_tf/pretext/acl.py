@@ -115,7 +115,8 @@ class ACL(Contrastive):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return {**super().provenance, "sir_weight": self.sir_weight, "air_weight": self.air_weight}
+        own = {name: getattr(self, name) for name in ("sir_weight", "air_weight", "invariance")}
+        return {**super().provenance, **own}
 
     def term_weights(self) -> dict[str, Any]:
         if self.annealing is None or self.step is None:

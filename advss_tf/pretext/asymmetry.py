@@ -68,6 +68,14 @@ class Asymmetry:
             found["hard_negatives"] = HardNegatives(self.beta, self.tau_plus)
         return found
 
+    @property
+    def matrices(self) -> int:
+        """How many matrices of similarities a step keeps beside those of the symmetric loss; measured, rounded up.
+
+        What is held in some pairs alone has its similarities computed twice; hard negatives add weights of them.
+        """
+        return 2 * (self.clean_share is not None) + 2 * (self.beta is not None)
+
     def as_dict(self) -> dict[str, Any]:
         """The arguments, as JSON."""
         return asdict(self)

@@ -14,7 +14,8 @@ References: Chen et al., "A Simple Framework for Contrastive Learning of Visual 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -23,8 +24,11 @@ import tensorflow as tf
 from advss_tf.encoders import projection_head
 from advss_tf.errors import InvalidInput
 from advss_tf.losses.contrastive import nt_xent, similarity_bytes
+from advss_tf.pretext.asymmetry import Asymmetry
+from advss_tf.pretext.batch_checks import assert_others, batch_rows, check_remainder, refused_in_words, with_others
 from advss_tf.pretext.viewed import Viewed
 from advss_tf.training.inference import encode
+from advss_tf.training.strategy import global_size, spare_bytes
 
 # What a step keeps of the matrix of similarities: itself, its exponentials, and the gradients of both.
 _MATRICES = 4
@@ -50,6 +54,9 @@ class Contrastive(Viewed):
 
     # A batch cannot be split: its parts would not see each other's negatives.
     compares_images = True
+    # How attacked views differ from clean ones in the first of `contrasts`; None where they do not.
+    asymmetry: Asymmetry | None = None
+    _said: frozenset[int] = frozenset()
 
     def __init__(
         self,
@@ -114,15 +121,59 @@ class Contrastive(Viewed):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.embed(inputs, training=training, stream=self.delivered_branch or "clean")
 
+    # The training ------------------------------------------------------------------------------------------------
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        assert_others(global_size(keras.utils.unpack_x_y_sample_weight(data)[0]))
+        return super().train_step(data)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `Viewed.fit`; a batch of one image, the last one too, is refused, and a loss that fills memory said.
+
+        Raises:
+            InvalidInput: if a batch has one image: before the training where `x` tells, else at that batch.
+        """
+        size = args[1] if len(args) > 1 else kwargs.get("batch_size")
+        # What Keras cuts off for validation, or leaves unread, may leave another remainder: the step will see.
+        if not kwargs.get("validation_split") and kwargs.get("steps_per_epoch") is None:
+            check_remainder(x, size)
+        rows = batch_rows(x, size)
+        if rows is not None:
+            self.warn_of_memory(rows, self.distribute_strategy.num_replicas_in_sync)
+        with refused_in_words():
+            return super().fit(with_others(x), *args, **kwargs)
+
     # What is said about it ---------------------------------------------------------------------------------------
+
+    def warn_of_memory(self, batch_size: int, replicas: int = 1, *, say: Callable[[str], None] | None = None) -> None:
+        """Says, once of each batch size, if the loss of a step takes more memory than a device may have to spare.
+
+        Args:
+            batch_size: The number of images of all replicas together.
+            replicas: How many replicas share the batch.
+            say: Takes the line; None warns as Python does.
+        """
+        takes = self.loss_bytes(batch_size, replicas)
+        if takes <= spare_bytes() or batch_size in self._said:
+            return
+        self._said |= {batch_size}
+        line = (
+            f"the contrastive loss of {batch_size:,} images needs about {takes / 2**30:.1f} GiB on each of "
+            f"{replicas} device(s). It grows with the square of views times images."
+        )
+        if say is None:
+            warnings.warn(line[0].upper() + line[1:], UserWarning, stacklevel=3)
+        else:
+            say(f"WARNING: {line}")
 
     def loss_bytes(self, batch_size: int, replicas: int = 1) -> int:
         """About how many bytes the contrastive losses of one step need on one replica.
 
-        They grow with the square of views times images: AdvCL's 4 views of 512 images are 64 MiB, of 8,192 16 GiB.
+        They grow with the square of views times images: AdvCL's 4 views of 512 images are 64 MiB, of 8,192 16 GiB, and
+        A-InfoNCE's, both of whose asymmetries need more matrices, twice that.
         """
-        matrices = sum(similarity_bytes(views, batch_size, replicas=replicas) for views in self.contrasts)
-        return _MATRICES * matrices
+        sizes = [similarity_bytes(views, batch_size, replicas=replicas) for views in self.contrasts]
+        return _MATRICES * sum(sizes) + (0 if self.asymmetry is None else self.asymmetry.matrices * sizes[0])
 
     @property
     def contrasts(self) -> tuple[int, ...]:
@@ -131,8 +182,14 @@ class Contrastive(Viewed):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What an exported encoder should say of how it was pretrained, as JSON."""
-        return {"task": type(self).__name__, "views": list(self.views), "temperature": self.temperature}
+        """What an exported encoder should say of how it was pretrained, as JSON: what tells variants apart."""
+        return {
+            "task": type(self).__name__,
+            "views": list(self.views),
+            "temperature": self.temperature,
+            "annealing": None if self.annealing is None else self.annealing.as_dict(),
+            "asymmetry": None if self.asymmetry is None else self.asymmetry.as_dict(),
+        }
 
     def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("temperature", "projection", "projection_norms")}

@@ -108,6 +108,10 @@ class RoCL(Contrastive):
     def contrasts(self) -> tuple[int, ...]:
         return (3, 2)
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {**super().provenance, "adversarial_weight": self.adversarial_weight, "one_sided": self.one_sided}
+
     def puzzle_of(self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None) -> Puzzle:
         del labels
         return Puzzle({"images": views[0]}, None, {"other": views[1]})

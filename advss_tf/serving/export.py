@@ -24,7 +24,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.encoders.handoff import CARDS, variables_by_path
+from advss_tf.encoders.handoff import CARDS, origin_of_model, variables_by_path
 from advss_tf.encoders.normalization import branches, norm_branch, single_branch
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.serving.cards import NamedEncoder, classifier_card, provenance_card, valid_class_names
@@ -46,8 +46,9 @@ def export_encoder(
         path: The folder to write.
         branch: The batch-norm branch that becomes plain batch norm, if the encoder has branches; None for the model's
             own `delivered_branch`, which a bare encoder does not have.
-        provenance: Where the encoder comes from, as JSON: recipe, seed, fingerprint of the data, … The versions of
-            advss_tf, tensorflow and keras are added under `versions`.
+        provenance: Where the encoder comes from, as JSON: recipe, seed, fingerprint of the data, … What a loaded
+            encoder has been told by others, `external`, goes on unless it is in there. The versions of advss_tf,
+            tensorflow and keras are added under `versions`.
 
     Returns:
         `path`.
@@ -59,7 +60,7 @@ def export_encoder(
     branch = branch or getattr(model_or_encoder, "delivered_branch", None)
     own = getattr(model_or_encoder, "encoder", model_or_encoder)
     encoder = _named(getattr(model_or_encoder, "delivered_encoder", own), branch)
-    cards = {"encoder": encoder.card(), "provenance": provenance_card(provenance)}
+    cards = {"encoder": encoder.card(), "provenance": provenance_card(_carried(own, provenance))}
     module, signatures = encoder_module(network_of(encoder.model), values_of(encoder.variables), encoder.image_shape)
     return write_export(path, module, signatures, cards)
 
@@ -108,7 +109,7 @@ def export_classifier(
     cards = {
         "encoder": encoder.card(),
         "classifier": classifier_card(names, head),
-        "provenance": provenance_card(provenance),
+        "provenance": provenance_card(_carried(classifier.encoder, provenance)),
     }
     module, signatures = classifier_module(
         logits,
@@ -226,3 +227,13 @@ def network_of(model: Callable[..., Any]) -> Network:
 def values_of(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The TensorFlow variables of Keras variables, by the same paths."""
     return {path: variable.value for path, variable in variables.items()}
+
+
+def _carried(encoder: keras.Model, provenance: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The provenance with what the encoder, if it was loaded from an export, has been told by others."""
+    told = (origin_of_model(encoder) or {}).get("external")
+    if not told:
+        return provenance
+    said = (provenance or {}).get("external")
+    words = told if not said else said if str(told) in str(said) else f"{said}; {told}"
+    return {**(provenance or {}), "external": words}

@@ -14,12 +14,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from advss_tf.encoders.handoff import passed_on
+
 
 def copied(network: keras.Model) -> keras.Model:
     """A network of the same layers, with variables of its own that begin as those of `network`."""
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
-    return copy
+    return passed_on(network, copy)
 
 
 def follow(slow: Sequence[Any], fast: Sequence[Any], *, momentum: float) -> None:

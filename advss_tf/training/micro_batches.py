@@ -4,7 +4,9 @@ Synopsis:
 
     gradients, names = summed(of_part, batch, weights, 4, like=model.trainable_variables)
 
-If every part differentiates its share of the mean over the whole batch, the sum is the gradient of that mean.
+If every part differentiates its share of the mean over the whole batch, the sum is the gradient of that mean: where no
+image sees another. Losses that compare images refuse to be parted, and batch norm that is trained, which normalises
+by the images it is shown, must be told to do so by the part.
 """
 
 from __future__ import annotations
@@ -12,12 +14,75 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from advss_tf.encoders.normalization import BranchedBatchNormalization
 from advss_tf.errors import InvalidInput
 from advss_tf.training.puzzle import Batch
 
+PER_PART = "per_part"
 OfPart = Callable[[Batch, tf.Tensor | None, tf.Tensor | None], tuple[list[Any], list[str]]]
+
+
+_NORMS = (keras.layers.BatchNormalization, BranchedBatchNormalization)
+
+
+class InParts:
+    """A model that can train on its batches in parts."""
+
+    _micro_batches: int = 1
+    _micro_batch_norm: str | None = None
+
+    @property
+    def micro_batches(self) -> int:
+        """In how many parts a batch is trained on, one after the other, before their gradients are applied as one.
+
+        For batches that memory does not hold. The gradient is that of the whole batch, but that each part draws its
+        own random numbers. Losses whose images see each other refuse it; for batch norm see `micro_batch_norm`.
+        """
+        return self._micro_batches
+
+    @micro_batches.setter
+    def micro_batches(self, count: int) -> None:
+        self._micro_batches = checked_micro_batches(count, self)
+
+    @property
+    def micro_batch_norm(self) -> str | None:
+        """What batch norm that is trained does with a batch in parts: None refuses it, `"per_part"` normalises each.
+
+        Per part the step is not that of the whole batch: a part's images are normalised by the part's statistics, and
+        the running ones move once a part. Frozen layers use the running ones, and are exact with either.
+        """
+        return self._micro_batch_norm
+
+    @micro_batch_norm.setter
+    def micro_batch_norm(self, how: str | None) -> None:
+        if how not in (None, PER_PART):
+            raise InvalidInput(
+                "`micro_batch_norm` is not known.",
+                expected=f"None or {PER_PART!r}",
+                received=f"micro_batch_norm={how!r}",
+            )
+        self._micro_batch_norm = how
+
+
+def check_exact(model: Any) -> None:
+    """Refuses to part the batches of a model whose batch norm uses their statistics, unless it was told to.
+
+    Raises:
+        InvalidInput: if `micro_batches` is above 1, `micro_batch_norm` None, and a batch norm is trained.
+    """
+    if model.micro_batches == 1 or model.micro_batch_norm is not None:
+        return
+    found = sorted(layer.name for layer in model._flatten_layers() if isinstance(layer, _NORMS) and layer.trainable)
+    if found:
+        raise InvalidInput(
+            f"{type(model).__name__} has batch norms that would normalise each part of a batch by itself: the step "
+            "would not be that of the batch.",
+            expected=f"micro_batches=1, or micro_batch_norm={PER_PART!r}, which accepts that",
+            received=f"micro_batches={model.micro_batches}, {len(found)} batch norms such as {found[0]!r}",
+        )
 
 
 def summed(

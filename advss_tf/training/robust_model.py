@@ -28,13 +28,13 @@ from advss_tf.randomness import drawing_for_xla, fold, seed_for
 from advss_tf.training.attacking import run_attack
 from advss_tf.training.checks import check_images, checked_attack, checked_encoder
 from advss_tf.training.inference import encode
-from advss_tf.training.micro_batches import checked_micro_batches, summed
+from advss_tf.training.micro_batches import InParts, check_exact, summed
 from advss_tf.training.puzzle import Batch, Puzzle, Terms
 from advss_tf.training.reporting import Reporting
 from advss_tf.training.strategy import global_size, never_empty
 
 
-class RobustModel(Reporting):
+class RobustModel(InParts, Reporting):
     """A Keras model whose training step attacks its own batch first.
 
     Subclasses define a head in their constructor and the verbs `pose`, `descend`, and where they differ from the
@@ -71,7 +71,6 @@ class RobustModel(Reporting):
         self.eval_attack = self.attack if isinstance(eval_attack, str) else checked_attack("eval_attack", eval_attack)
         self.seed = int(seed)
         self.loss_weights = dict(loss_weights)
-        self._micro_batches = 1
         self.branches = branches(encoder)
         names = ("loss", *loss_weights, *reported, "attack_climb", "attack_at_bound")
         self.track(names)
@@ -173,19 +172,6 @@ class RobustModel(Reporting):
         """Refuses what `fit` brings in the place of images of the encoder's shape in [0, 1]."""
         check_images(images, self.encoder.input_shape[1:])
 
-    @property
-    def micro_batches(self) -> int:
-        """In how many parts a batch is trained on, one after the other, before their gradients are applied as one.
-
-        For batches that memory does not hold. The gradient is that of the whole batch, but that each part draws its
-        own random numbers, and that batch norm normalises by the part. Losses whose images see each other refuse it.
-        """
-        return self._micro_batches
-
-    @micro_batches.setter
-    def micro_batches(self, count: int) -> None:
-        self._micro_batches = checked_micro_batches(count, self)
-
     # The step --------------------------------------------------------------------------------------------------------
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -255,7 +241,12 @@ class RobustModel(Reporting):
         self.build_optimizer()
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`; a dataset brings its own order, so Keras is not asked to shuffle it."""
+        """As `keras.Model.fit`; a dataset brings its own order, so Keras is not asked to shuffle it.
+
+        Raises:
+            InvalidInput: if batches are to be trained on in parts and that is not the same, see `micro_batch_norm`.
+        """
+        check_exact(self)
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset) and len(args) < 7:
             kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)

@@ -48,8 +48,12 @@ def test_what_attacks_needs_an_attack_and_two_images(kind):
 
 def test_a_batch_of_images_that_see_each_other_is_whole():
     assert _fault(micro_batches=2).startswith("pretrain.micro_batches: would part an image from its negatives")
-    assert _recipe({"kind": "deacl", "teacher": "encoder"}, micro_batches=2).pretrain.micro_batches == 2
-    assert _fault({"kind": "rotation"}, micro_batches=3).startswith("pretrain.micro_batches: cannot share")
+    deacl = {"kind": "deacl", "teacher": "encoder"}
+    assert _recipe(deacl, micro_batches=2, micro_batch_norm="per_part").pretrain.micro_batches == 2
+    words = "pretrain.micro_batches: would normalise each part of a batch by itself"
+    assert _fault(deacl, micro_batches=2).startswith(words) and _fault({"kind": "rotation"}, micro_batches=2)
+    uneven = {"micro_batches": 3, "micro_batch_norm": "per_part"}
+    assert _fault({"kind": "rotation"}, **uneven).startswith("pretrain.micro_batches: cannot share")
 
 
 def test_a_momentum_encoder_is_the_average_that_is_handed_over():

@@ -41,6 +41,13 @@ def test_the_name_of_a_preset_is_idle_beside_its_values():
     assert not same("finetune.preset=slf", beside=beside)
 
 
+def test_what_allows_batch_norm_by_the_part_is_idle():
+    beside = ["refine={full: {attack: {epsilon: 0.1}}}"]
+    for section in ("pretrain", "finetune", "refine.linear", "refine.full"):
+        assert same(f"{section}.micro_batch_norm=per_part", beside=beside)
+    assert not same("pretrain.micro_batches=2", "pretrain.micro_batch_norm=per_part")
+
+
 def test_the_weight_of_the_clean_puzzle_is_idle_without_an_attack():
     assert same("pretrain.task.clean_weight=0.25", beside=CLEAN)
     assert not same("pretrain.task.clean_weight=0.25")

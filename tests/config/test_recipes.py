@@ -199,3 +199,29 @@ def test_the_ensemble_is_that_of_the_reference_code():
     assert [member.kind for member in task.tasks] == ["rotation", "jigsaw", "selfie"]
     assert (jigsaw.grid, jigsaw.num_permutations) == (4, 30)
     assert (selfie.grid, selfie.num_layers, selfie.num_heads) == (4, 12, 16)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10"])
+def test_the_head_of_a_protocol_says_what_makes_the_encoder_that_it_starts_from(name):
+    """And the command pretrains on the protocol's own images, cut and padded alike."""
+    path = GRIDS[0].with_name(f"protocol_{name}.yaml")
+    head = " ".join(path.read_text().partition("\nname:")[0].replace("#", " ").split())
+    config, options, folder = re.search(
+        r"--config=configs/(\w+)\.yaml((?: --set \S+)*) --stages=pretrain --workdir=(\S+)", head
+    ).groups()
+    made = load_recipe(path.with_name(f"{config}.yaml"), options.replace("--set ", "").split())
+    wanted = load_recipe(path)
+    assert wanted.finetune.start == f"{folder}/pretrain/encoder" and f"{folder}/pretrain/encoder" in head
+    assert made.pretrain is not None and made.data == wanted.data
+    for grid in (f"grid_protocol_{name}.yaml", *(("grid_label_budgets.yaml",) if name == "cifar10" else ())):
+        assert f"configs/{path.name} says" in path.with_name(grid).read_text()
+
+
+def test_the_head_of_the_label_budgets_counts_its_steps_right():
+    """49,000 images to train on, 490 a per cent; batches of 512 for heads and of 128 for the whole network."""
+    head = (GRIDS[0].with_name("grid_label_budgets.yaml")).read_text()
+    steps = {size: [25 * -(-int(49_000 * part) // size) for part in (0.01, 0.1, 1.0)] for size in (512, 128)}
+    few, some, most = (f"{count:,}" for count in steps[512])
+    assert f"SLF and ALF, {few} in all (10 % are {some}, all {most})" in head
+    few, some, most = (f"{count:,}" for count in steps[128])
+    assert f"of AFF, {few} in all ({some}, {most})" in head

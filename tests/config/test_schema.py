@@ -410,6 +410,26 @@ def test_what_is_unusual_but_right_is_accepted(changes):
     make_recipe(_changed(**changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({"pretrain__micro_batches": 2}, False),
+        ({"pretrain__micro_batches": 2, "pretrain__micro_batch_norm": "per_part"}, True),
+        ({"finetune__micro_batches": 2}, False),
+        ({"finetune__micro_batches": 2, "finetune__train": "partial"}, False),
+        ({"finetune__micro_batches": 2, "finetune__train": "linear"}, True),
+        ({"finetune__micro_batches": 2, "finetune__start": "runs/other/encoder"}, True),  # its norms are looked at then
+        ({"refine": {"full": {"attack": ATTACK, "micro_batches": 2}}}, False),
+        ({"refine": {"full": {"attack": ATTACK}, "linear": {"micro_batches": 2}}}, True),
+    ],
+)
+def test_parts_of_a_batch_are_exact_or_accepted(changes, allowed):
+    if allowed:
+        make_recipe(_changed(**changes))
+    else:
+        assert "micro_batches: would normalise each part of a batch by itself" in _fault(**changes)
+
+
 def test_pretraining_is_augmented_as_the_data_are_unless_it_says_otherwise():
     assert (make_recipe(VALUES).pretrain.flip, make_recipe(VALUES).pretrain.crop_padding) == (None, None)
     part = make_recipe(_changed(pretrain__flip=True, pretrain__crop_padding=0)).pretrain

@@ -12,10 +12,20 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.encoders.description import describe, rebuild
-from advss_tf.encoders.handoff import assign_strictly, load_encoder, read_provenance, read_variables, variables_by_path
+from advss_tf.encoders.handoff import (
+    assign_strictly,
+    load_encoder,
+    origin_of,
+    origin_of_model,
+    read_provenance,
+    read_variables,
+    variables_by_path,
+)
 from advss_tf.encoders.normalization import BranchedBatchNormalization
+from advss_tf.encoders.stages import reset_after
 from advss_tf.errors import InvalidInput
 from advss_tf.serving import export_encoder
+from advss_tf.training.averages import copied
 
 CARD = "assets.extra/advss/encoder.json"
 
@@ -363,3 +373,17 @@ def test_description_that_keras_cannot_build_is_refused(encoder):
     layer = describe(encoder)["config"]["layers"][1]
     with pytest.raises(InvalidInput, match="not that of a network"):
         rebuild({key: layer[key] for key in ("class_name", "module", "registered_name", "config")})
+
+
+def test_a_loaded_encoder_remembers_where_it_is_from_and_so_do_its_copies_and_exports(encoder, tmp_path):
+    assert origin_of_model(encoder) is None
+    export_encoder(encoder, tmp_path / "told", provenance={"data": {"name": "photographs"}, "external": "labels"})
+    loaded = load_encoder(tmp_path / "told")
+    assert origin_of_model(loaded) == origin_of(tmp_path / "told")
+    assert origin_of_model(loaded)["external"] == "labels" and origin_of_model(loaded)["labels"] is False
+    assert origin_of_model(copied(loaded)) == origin_of_model(reset_after(loaded, "stage1")) == origin_of_model(loaded)
+    words = []
+    for said in (None, {"external": "more labels"}, {"external": "texts"}):
+        export_encoder(loaded, tmp_path / "again", provenance=said)
+        words.append(read_provenance(tmp_path / "again")["external"])
+    assert words == ["labels", "more labels", "texts; labels"]

@@ -66,6 +66,24 @@ def test_the_code_s_form_is_near_minus_the_logarithm_of_the_batch():
     assert found == pytest.approx(-np.log(16) - 1 / 16, rel=1e-5)
 
 
+def test_the_code_s_forms_are_negative_where_the_equations_are_next_to_nothing():
+    """As the authors' code gave it: about -2.8 and -0.35, and 0.005 and 0.0006 by the equations.
+
+    The first two are those of 16 images whose likenesses are nearly alike, `-log 16` and `-log(16²) / 16`; the others
+    depend on the embeddings, here of independent directions in 1,024 dimensions.
+    """
+    rng = np.random.default_rng(0)
+    arrays = tensors([rng.normal(size=(16, 1024)) for _ in range(5)])
+    means = [
+        float(tf.reduce_mean(term))
+        for form in ("code", "equation")
+        for term in (standard_invariance(*arrays[:3], form=form), adversarial_invariance(*arrays, form=form))
+    ]
+    np.testing.assert_allclose(means[:2], [-2.8, -0.35], atol=0.05)
+    np.testing.assert_allclose(means[:2], [-np.log(16) - 1 / 16, -(np.log(256) + 1 / 256) / 16], atol=5e-3)
+    np.testing.assert_allclose(means[2:], [0.005, 0.0006], rtol=0.2)
+
+
 def test_sir_of_two_images_by_hand():
     """At T = 1 likenesses (1, 0) and (0, 1): p = (e, 1) / (e + 1) and its reverse."""
     right, up = [1.0, 0.0], [0.0, 1.0]

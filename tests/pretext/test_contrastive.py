@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.pretext import ACL, AdvCL, SimCLR
+from advss_tf.pretext import ACL, AdvCL, RoCL, SimCLR, contrastive
+from advss_tf.pretext.asymmetry import Asymmetry
 from advss_tf.pretext.contrastive import retrieval
 from advss_tf.training import Batch
 
@@ -74,6 +78,46 @@ def test_memory_grows_with_the_square_of_views_times_images(two_stages, small_at
     assert model.loss_bytes(8192) == 16 * 2**30
     assert model.loss_bytes(8192, replicas=8) == 2 * 2**30
     assert ACL(two_stages(), attack=small_attack(), sir_weight=1.0).loss_bytes(512) == 2 * 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("asymmetry", "matrices"),
+    [({}, 8), ({"beta": None}, 6), ({"clean_share": None}, 6), (None, 4)],
+)
+def test_asymmetries_need_more_matrices(asymmetry, matrices, two_stages, small_attack):
+    """Measured at the peak of a step: 3.6 of the plain loss, 5.3 held in part, 4.8 hard negatives, 8.1 both."""
+    model = AdvCL(two_stages(), attack=small_attack(), asymmetry=asymmetry)
+    assert model.loss_bytes(512) == matrices * 16 * 2**20
+    # Of RoCL's two losses that of three views is asymmetric, and that of the attacked pair is not.
+    pair = RoCL(two_stages(), attack=small_attack(), asymmetry=asymmetry)
+    assert pair.loss_bytes(512) == (matrices * 9 + 4 * 4) * 2**20
+
+
+def test_fit_warns_once_of_a_loss_that_memory_may_not_hold(two_stages, tiny_images, monkeypatch):
+    """Two views of 8 images: 16 · (2 · 8)² = 4096 bytes."""
+    model = SimCLR(two_stages(), projection=(4,))
+    model.compile(optimizer="sgd")
+    dataset = tf.data.Dataset.from_tensors(tiny_images)
+    monkeypatch.setattr(contrastive, "spare_bytes", lambda: 4096)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.fit(dataset, verbose=0)
+        monkeypatch.setattr(contrastive, "spare_bytes", lambda: 4095)
+        with pytest.raises(UserWarning, match="The contrastive loss of 8 images needs about"):
+            model.fit(tiny_images, verbose=0)
+        model.fit(dataset, verbose=0)
+
+
+@pytest.mark.parametrize("kind", [AdvCL, RoCL])
+def test_provenance_tells_variants_apart(kind, two_stages, small_attack):
+    variants = [
+        {}, {"temperature": 0.2}, {"asymmetry": {"beta": None}}, {"asymmetry": {"beta": 2.0}},
+        *([{"annealing": {"epochs": 4, "steps_per_epoch": 1, "period": 1}}, {"base_temperature": None}]
+          if kind is AdvCL else [{"one_sided": True}, {"adversarial_weight": 0.5}]),
+    ]  # fmt: skip
+    said = [json.dumps(kind(two_stages(), attack=small_attack(), **options).provenance) for options in variants]
+    assert len(set(said)) == len(variants)
+    assert json.loads(said[2])["asymmetry"] == Asymmetry(beta=None).as_dict()
 
 
 def test_retrieval_counts_both_directions():
