@@ -62,6 +62,8 @@ MEDIAN_BODY, LONG_BODY, SHARE_OF_SHORT_BODIES = 10, 30, 0.9
 # Modules whose tests are not in the file that mirrors their path, and where these are instead.
 TESTED_ELSEWHERE = {
     "advss_tf/cli/evaluating.py": "tests/integration/test_command_line.py",
+    "advss_tf/evaluation/report/grid_numbers.py": "tests/evaluation/report/test_grid_table.py",
+    "advss_tf/evaluation/report/grid_scatter.py": "tests/evaluation/report/test_grid_figures.py",
     "advss_tf/finetune/joint_terms.py": "tests/finetune/test_joint.py",
     "advss_tf/cli/reporting.py": "tests/integration/test_command_line.py",
     "advss_tf/cli/starting.py": "tests/integration/test_command_line.py",

@@ -13,7 +13,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .axes import Axis, Value, word_of
@@ -38,16 +38,24 @@ class GridCell:
         place: The value of each axis by the axis' name; None where the cell is the same for several.
         group: The name without what only repeats it, such as the seed; no two methods have one.
         recipe: What is run.
+        baseline: The name of the cell that it is compared with; None where there is none, or it is that itself.
     """
 
     name: str
     place: Mapping[str, str | None]
     group: str
     recipe: Recipe
+    baseline: str | None = None
 
 
 def make_cells(
-    source: str, grid: str, axes: tuple[Axis, ...], *, skip: Sequence[Mapping[str, Any]], base: dict[str, Any]
+    source: str,
+    grid: str,
+    axes: tuple[Axis, ...],
+    *,
+    skip: Sequence[Mapping[str, Any]],
+    base: dict[str, Any],
+    baseline: Mapping[str, Any] | None = None,
 ) -> Iterator[GridCell]:
     """The cells in order, those that do the same in one, the first of them.
 
@@ -57,6 +65,7 @@ def make_cells(
         axes: The axes.
         skip: Parts of cells that are left out.
         base: The values of the base recipe.
+        baseline: Values of axes. A cell is compared with the one that has these values and its own on the other axes.
 
     Raises:
         GridError: if one is not valid, or none is left.
@@ -83,7 +92,8 @@ def make_cells(
         raise GridError(source, [f"{_listed(cells)}: {fault}" for fault, cells in faulty.items()])
     if not same:
         raise GridError(source, [Fault("skip", "leaves no cell", "a cell or more", f"skip={show(list(skip))}")])
-    yield from _named(grid, axes, same, recipes)
+    cells = dict(zip(same, _named(grid, axes, same, recipes), strict=True))
+    yield from _compared(cells, axes, same, base=base, baseline=baseline) if baseline else cells.values()
 
 
 def _resolved(base: dict[str, Any], chosen: tuple[Value, ...]) -> Recipe:
@@ -126,6 +136,37 @@ def _named(
             name = f"{name}-{recipe_fingerprint(recipes[key])[:8]}"
         names.add(name.lower())
         yield GridCell(name, place, group, recipes[key].model_copy(update={"name": _recipe_name(group)}))
+
+
+def _compared(
+    cells: Mapping[str, GridCell],
+    axes: tuple[Axis, ...],
+    same: Mapping[str, list[tuple[Value, ...]]],
+    *,
+    base: dict[str, Any],
+    baseline: Mapping[str, Any],
+) -> Iterator[GridCell]:
+    """The cells with their baselines: what each would be with the baseline's values, if that is one of them.
+
+    Which cell that is is told by its recipe, so that axes that the baseline does not have make no difference. A cell
+    that stands for several values of an axis and so would be several others has no baseline.
+    """
+    known = {values: key for key, several in same.items() for values in several}
+    wanted = {axis.name: word_of(baseline[axis.name]) for axis in axes if axis.name in baseline}
+    fixed = [next((v for v in axis.values if v.name == wanted.get(axis.name)), None) for axis in axes]
+    for key, cell in cells.items():
+        swapped = [tuple(new or own for new, own in zip(fixed, values, strict=True)) for values in same[key]]
+        (found, *others) = {known.get(values) or _key(base, values) for values in swapped}
+        other = None if others or found == key else cells.get(found)
+        yield replace(cell, baseline=other.name if other else None)
+
+
+def _key(base: dict[str, Any], values: tuple[Value, ...]) -> str:
+    """What tells the recipe of a choice that was left out from others; nothing where it is not valid."""
+    try:
+        return recipe_fingerprint(settled(_resolved(base, values)))
+    except RecipeError:
+        return ""
 
 
 def _group(label: str, grid: str, recipe: Recipe, groups: dict[str, tuple[str, str]]) -> str:

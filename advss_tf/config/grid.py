@@ -14,6 +14,7 @@ Synopsis:
       finetuning: [F1, F2, F3, F4]
       seed: [0, 1, 2]
     skip: [{pretraining: P1, finetuning: [F1, F2]}]
+    baseline: {pretraining: P1}                 # what each cell is compared with, seed by seed
 
 Every cell is resolved and checked when the file is read. Cells that do the same are one (see idle.py): without
 pretraining (P1) the task does not matter, and the name leaves it out.
@@ -29,7 +30,7 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError
 
 from ..errors import InvalidInput, one_of
-from .axes import Axis, read_axes
+from .axes import Axis, read_axes, word_of
 from .cells import GridCell, make_cells, names_in
 from .faults import GridError, RecipeError, faults_of, show
 from .loading import copy_values, differences, make_recipe, read_values
@@ -72,15 +73,36 @@ def _skip_fits_the_axes(grid: GridFile) -> Iterator[Fault]:
                 yield Fault(f"{path}.{axis}", "is no value of this axis", f"one of {known[axis]}", f"{unknown}")
 
 
+def _baseline_fits_the_axes(grid: GridFile) -> Iterator[Fault]:
+    """The baseline is a value of an axis or more, none of which only repeats cells."""
+    axes, faults = read_axes(grid.axes)
+    if faults or grid.baseline is None:
+        return  # what is wrong with the axes is reported by itself
+    if not isinstance(grid.baseline, Mapping) or not grid.baseline:
+        expected = "a value of one axis or more, such as {pretraining: P1}"
+        yield Fault("baseline", "must be a section", expected, f"baseline={show(grid.baseline)}")
+        return
+    known = {axis.name: [value.name for value in axis.values] for axis in axes if not axis.repeats}
+    for axis, wanted in grid.baseline.items():
+        path, received = f"baseline.{axis}", f"{axis}={show(wanted)}"
+        if axis not in known:
+            repeats = any(other.name == axis for other in axes)
+            problem = "only repeats cells, which are compared value by value of it" if repeats else "is no axis"
+            yield Fault(path, problem, f"one of {sorted(known)}", received)
+        elif word_of(wanted) not in known[axis]:
+            yield Fault(path, "is no value of this axis", f"one of {known[axis]}", received)
+
+
 class GridFile(Part):
     """What a grid's file says."""
 
-    rules: ClassVar[Rules] = (_base_is_a_recipe, _set_is_changes, _skip_fits_the_axes)
+    rules: ClassVar[Rules] = (_base_is_a_recipe, _set_is_changes, _skip_fits_the_axes, _baseline_fits_the_axes)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description="Names the grid: a-z, 0-9, _ and -.")
     base: Any = Field(description="Path of a recipe beside this file, or the recipe itself.")
     set: Any = Field(default={}, description="Changes of the base, by dotted path.")
     axes: Any = Field(description="What is varied: named values of named axes.")
     skip: Any = Field(default=(), description="Parts of cells that are left out.")
+    baseline: Any = Field(default=None, description="Values of axes; each cell is compared with the one that has them.")
 
 
 @dataclass(frozen=True)
@@ -134,7 +156,7 @@ def load_grid(path: str | Path, overrides: Iterable[Override] = ()) -> Grid:
 
     Raises:
         GridError: for a file that cannot be read, what is wrong with the grid or one of its cells, by name, or a change
-            of the base that the axes leave in no cell.
+            of the base that the axes leave in no cell, or a baseline of no cell.
         RecipeError: for a base that is no valid recipe.
     """
     source = str(path)
@@ -153,13 +175,19 @@ def load_grid(path: str | Path, overrides: Iterable[Override] = ()) -> Grid:
 
     def multiplied(changes: list[Override]) -> tuple[dict[str, Any], Recipe, tuple[GridCell, ...]]:
         base, recipe = _base(file, Path(path), changes)
-        return base, recipe, tuple(make_cells(source, file.name, axes, skip=file.skip, base=base))
+        cells = make_cells(source, file.name, axes, skip=file.skip, base=base, baseline=file.baseline)
+        return base, recipe, tuple(cells)
 
     base, recipe, cells = multiplied(changes)
     lost = list(_lost(changes, recipe, cells, without=lambda others: multiplied(others)[2], of_file=len(file.set)))
     if lost:
         raise GridError(source, lost)
+    if file.baseline is not None and not any(cell.baseline for cell in cells):
+        expected, received = "values that another cell differs from in them alone", f"baseline={show(file.baseline)}"
+        raise GridError(source, [Fault("baseline", "is what no cell can be compared with", expected, received)])
     written = {"name": file.name, "base": base, "axes": file.axes, "skip": list(file.skip)}
+    if file.baseline is not None:
+        written["baseline"] = file.baseline
     return Grid(file.name, recipe, axes, cells, written)
 
 
@@ -169,7 +197,7 @@ def dump_grid(grid: Grid) -> str:
 
 
 def grid_difference(old: Grid, new: Grid) -> list[str]:
-    """What changed between two grids, one line for each place."""
+    """What changed between two grids, one line for each place; not the baseline, which no run depends on."""
     return differences(_comparable(old), _comparable(new))
 
 

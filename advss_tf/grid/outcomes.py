@@ -69,6 +69,7 @@ def outcome_of(cell: config.GridCell, workdir: Workdir, *, foreign: str | None =
         error=foreign,
         picked_by=_picked_by(cell.recipe),
         trained_eps=_trained_eps(cell.recipe),
+        baseline=cell.baseline,
     )
     if foreign is not None:
         return nothing

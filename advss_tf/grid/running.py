@@ -26,8 +26,9 @@ from typing import Any
 
 from advss_tf import config
 from advss_tf.errors import InvalidInput
+from advss_tf.evaluation.report.grid_pairs import plain_differences
 from advss_tf.evaluation.report.grid_report import write_grid
-from advss_tf.evaluation.report.grid_table import Outcome, ball_text, headline, judged_epsilon, plain_table
+from advss_tf.evaluation.report.grid_table import Outcome, ball_text, headline, judged_epsilons, plain_table
 from advss_tf.grid.cell_process import CellProcess, ProcessEnded, stages_of, words_of
 from advss_tf.grid.forecast import seconds_left
 from advss_tf.grid.outcomes import error_file, finished, other_recipe, outcome_of, reason
@@ -104,7 +105,7 @@ class _Going:
         if words is None:
             took = duration(time.monotonic() - started)
             (outcome,) = (each for each in found if each.name == cell.name)
-            numbers = headline(outcome, eps=judged_epsilon(found))
+            numbers = headline(outcome, eps=judged_epsilons(found).get(cell.name))
             self._say(number, f"done in {took}{', ' if numbers else ''}{numbers}")
         else:
             self._say(number, f"failed: {self.failed[cell.name]}")
@@ -119,6 +120,10 @@ class _Going:
         columns, rows = _narrow(*plain_table(found, self._axes()), axes=len(self._axes()))
         ball = ball_text(found)
         screen.table(f"{self.grid.name}: mean ± 95 % t-interval over runs{ball and f', in {ball}'}", columns, rows)
+        columns, rows = plain_differences(found, self._axes())
+        if rows:
+            title = "less the baseline of the same seed, in points: mean ± 95 % t-interval over pairs"
+            screen.table(title, *_narrow(columns, rows, axes=len(self._axes())))
         for name, words in self.failed.items():
             screen.say(f"{name} failed: {words}")
         done = sum(outcome.status == "finished" for outcome in found)

@@ -22,10 +22,10 @@ BASE = {
 }  # fmt: skip
 
 
-def cells(axes, *, skip=(), base=BASE):
+def cells(axes, *, skip=(), base=BASE, baseline=None):
     found, faults = read_axes(axes)
     assert faults == []
-    return list(make_cells("grid.yaml", "grid", found, skip=skip, base=base))
+    return list(make_cells("grid.yaml", "grid", found, skip=skip, base=base, baseline=baseline))
 
 
 def test_the_last_axis_varies_fastest_and_names_follow_the_axes():
@@ -178,3 +178,37 @@ def test_a_cell_that_cannot_be_run_is_refused_before_anything_runs(axes, base, w
 def test_too_many_cells_are_refused():
     with pytest.raises(GridError, match="make too many cells"):
         cells({"seed": list(range(MOST_CELLS + 1))})
+
+
+TASKS_AND_STARTS = {"task": ["rotation", "jigsaw"], "pretraining": ["P1", "P3"], "seed": [0, 1]}
+
+
+@pytest.mark.parametrize("skip", [(), [{"pretraining": "P1", "task": "jigsaw"}]])
+def test_the_baseline_of_two_tasks_is_the_one_cell_without_any_also_where_one_of_them_is_skipped(skip):
+    found = cells(TASKS_AND_STARTS, skip=skip, baseline={"pretraining": "P1"})
+    fresh = {cell.recipe.seed: cell.name for cell in found if cell.recipe.pretrain is None}
+    assert len(found) == 6 and len(fresh) == 2
+    for cell in found:
+        assert cell.baseline == (fresh[cell.recipe.seed] if cell.recipe.pretrain else None)
+
+
+def test_the_baseline_keeps_what_it_does_not_name():
+    axes = {"pretraining": ["P1", "P3"], "finetuning": ["F3", "F4"]}
+    compared = {cell.name: cell.baseline for cell in cells(axes, baseline={"finetuning": "F3"})}
+    assert compared == {"P1-F3": None, "P1-F4": "P1-F3", "P3-F3": None, "P3-F4": "P3-F3"}
+    both = {cell.name: cell.baseline for cell in cells(axes, baseline={"pretraining": "P1", "finetuning": "F3"})}
+    assert both == {"P1-F3": None, "P1-F4": "P1-F3", "P3-F3": "P1-F3", "P3-F4": "P1-F3"}
+
+
+def test_what_stands_for_several_baselines_or_for_one_that_is_left_out_has_none():
+    """P1 is P1 of either task: beside rotation it would be rotation's P3 or jigsaw's."""
+    compared = {cell.name: cell.baseline for cell in cells(TASKS_AND_STARTS, baseline={"pretraining": "P3"})}
+    assert set(compared.values()) == {None}
+    axes = {"pretraining": ["P1", "P3"], "finetuning": ["F1", "F4"]}
+    found = cells(axes, skip=[{"pretraining": "P1", "finetuning": "F1"}], baseline={"pretraining": "P1"})
+    assert {cell.name: cell.baseline for cell in found} == {"P1-F4": None, "P3-F1": None, "P3-F4": "P1-F4"}
+
+
+def test_a_baseline_of_numbers_is_found_by_its_value():
+    found = cells({"finetune.beta": [1.0, 6], "seed": [0]}, baseline={"finetune.beta": 6})
+    assert [cell.baseline for cell in found] == [found[1].name, None]

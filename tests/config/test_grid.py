@@ -69,6 +69,19 @@ def test_differences_are_told_of_the_base_and_of_the_axes(write):
     assert len(grid_difference(old, skipping)) == 1 and "skip" in grid_difference(old, skipping)[0]
 
 
+def test_a_baseline_names_a_cell_for_each_that_differs_in_it_and_makes_no_other_grid(write, tmp_path):
+    old, text = load_grid(write()), f"name: grid\nbase: base.yaml\n{AXES}"
+    grid = load_grid(write(f"{text}baseline: {{pretraining: P1}}\n"))
+    compared = {cell.name: cell.baseline for cell in grid.cells}
+    ends = [f"{finetuning}-seed{seed}" for finetuning in ("F3", "F4") for seed in (0, 1)]
+    assert compared == {f"P1-{end}": None for end in ends} | {f"P3-{end}": f"P1-{end}" for end in ends}
+    assert {cell.baseline for cell in old.cells} == {None}
+    assert grid_difference(old, grid) == [] == grid_difference(grid, old)
+    (tmp_path / "again.yaml").write_text(dump_grid(grid))
+    assert load_grid(tmp_path / "again.yaml").cells == grid.cells
+    assert "baseline" not in dump_grid(old)
+
+
 def test_a_default_that_is_written_out_changes_nothing(write, tmp_path):
     old = load_grid(write())
     (tmp_path / "base.yaml").write_text(BASE + "precision: float32\n")
@@ -112,6 +125,15 @@ def test_a_choice_that_is_none_is_refused(write, choice, words):
         (f"name: grid\nbase: base.yaml\n{AXES}skip: 3\n", "skip[0]: must be a section"),
         (f"name: grid\nbase: base.yaml\n{AXES}skip: [{{task: x}}]\n", "skip[0].task: is no axis"),
         (f"name: grid\nbase: base.yaml\n{AXES}skip: [{{seed: 4}}]\n", "skip[0].seed: is no value of this axis"),
+        (f"name: grid\nbase: base.yaml\n{AXES}baseline: P1\n", "baseline: must be a section"),
+        (f"name: grid\nbase: base.yaml\n{AXES}baseline: {{}}\n", "baseline: must be a section"),
+        (f"name: grid\nbase: base.yaml\n{AXES}baseline: {{task: x}}\n", "baseline.task: is no axis"),
+        (f"name: grid\nbase: base.yaml\n{AXES}baseline: {{pretraining: P2}}\n", "is no value of this axis"),
+        (f"name: grid\nbase: base.yaml\n{AXES}baseline: {{seed: 0}}\n", "baseline.seed: only repeats cells"),
+        (
+            f"name: grid\nbase: base.yaml\n{AXES}skip: [{{pretraining: P1}}]\nbaseline: {{pretraining: P1}}\n",
+            "baseline: is what no cell can be compared with",
+        ),
         (f"name: grid\nbase: base.yaml\n{AXES}name: grid\n", "appears twice"),
     ],
 )

@@ -292,3 +292,16 @@ def test_two_processes_do_not_run_one_grid(go, tmp_path):
 def test_a_cluster_is_refused(small, go, tmp_path):
     with pytest.raises(InvalidInput, match="one process, one after the other"):
         go(load_grid(tmp_path / "small.yaml", ["strategy=multi_worker"]))
+
+
+def test_a_folder_is_gone_on_with_when_a_baseline_is_added_and_the_screen_shows_the_differences(go, tmp_path):
+    """The fake's robust accuracy is 40 % and one more for each seed, whatever is run: no difference in any pair."""
+    assert "baseline" not in go()[2]
+    path = tmp_path / "with.yaml"
+    path.write_text(f"{GRID}baseline: {{pretraining: P1}}\n")
+    failed, fake, said = go(load_grid(path))
+    assert failed == 0 and fake.stages == []
+    assert "less the baseline of the same seed" in said and "+0.0 ± 0.0" in said
+    groups = json.loads((tmp_path / "run" / "grid.json").read_text())["groups"]
+    assert [group["group"] for group in groups if "differences" in group] == ["P3-F3", "P3-F4"]
+    assert groups[2]["differences"]["runs"] == [["P3-F3-seed0", "P1-F3-seed0"], ["P3-F3-seed1", "P1-F3-seed1"]]

@@ -159,11 +159,7 @@ def percent_axis(axes: Axes, *, highest: float = 1.0) -> None:
 
 def mark_training(axes: Axes, records: Sequence[Record], scale: float) -> None:
     """A line at each epsilon that models were trained with, where it is known and of this threat; none if many."""
-    known = {
-        record.training_eps
-        for record in records
-        if record.training_eps and record.training_threat in (None, record.threat)
-    }
+    known = trained_epsilons(records)
     if not known or len(known) > _MAX_TRAINED:
         return
     for number, place in enumerate(sorted(known)):
@@ -179,6 +175,15 @@ def mark_training(axes: Axes, records: Sequence[Record], scale: float) -> None:
             color=MUTED,
         )
     axes.set_xlim(right=max(axes.get_xlim()[1], max(known) * scale * 1.35))
+
+
+def trained_epsilons(records: Sequence[Record]) -> set[float]:
+    """The epsilons that models were trained with, where they are known and of the threat that was evaluated."""
+    return {
+        record.training_eps
+        for record in records
+        if record.training_eps and record.training_threat in (None, record.threat)
+    }
 
 
 def curve_look(number: int) -> dict[str, Any]:

@@ -1,14 +1,13 @@
-"""What a grid of runs came to, as tables: means over the runs of a group, and every run by itself.
+"""What a grid of runs came to, as a table of means over the runs of a group.
 
 Synopsis:
 
     table = grid_table(outcomes, axes=["task", "pretraining", "finetuning"])     # a row for each group
-    rows = run_rows(outcomes)                                                    # a row for each run, for CSV
-    values = summaries(outcomes)                                                 # the means as plain values, for JSON
+    judged_epsilons(outcomes)["rotation-P3-F4-seed0"]                            # 0.1
+    ball_text(outcomes)                                                          # "Linf 0.1"
 
 A group holds the runs that differ in nothing but their seed. What counts in every mean are the runs that are finished.
-Accuracies are fractions in [0, 1]. Robust ones are those at the epsilon that the grid trains at, where every record has
-it, else at the headline of each record.
+Accuracies are fractions in [0, 1]. Robust ones are those at the epsilon of a run's training, see `judged_epsilons`.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advss_tf.evaluation.records.record import CLEAN, WORST, Record, Result, epsilon_text
+from advss_tf.evaluation.records.record import WORST, Record, epsilon_text
 from advss_tf.evaluation.records.statistics import mean_interval
-from advss_tf.evaluation.report.figures import History, is_number
+from advss_tf.evaluation.report.figures import History, is_number, trained_epsilons
 from advss_tf.evaluation.report.tables import Cell, Table, attack_columns, attack_title
 
 
@@ -42,6 +41,7 @@ class Outcome:
         picked_by: The number on held-out images that its epoch was picked by, `robust_accuracy` or `accuracy`.
         trained_eps: The epsilon, in the norm that is evaluated, that its recipe trains or measures with on the way;
             known before it runs. None where the recipe has none.
+        baseline: The name of the run of the same seed that it is compared with; None where there is none.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Outcome:
     error: str | None = None
     picked_by: str = "robust_accuracy"
     trained_eps: float | None = None
+    baseline: str | None = None
 
     @property
     def best_epoch(self) -> int | None:
@@ -78,7 +79,12 @@ class Outcome:
 
 def measured(outcomes: Sequence[Outcome]) -> list[Record]:
     """The records of the runs that count: those that are finished."""
-    return [outcome.record for outcome in outcomes if outcome.record and outcome.status == "finished"]
+    return [record for _, record in measured_runs(outcomes)]
+
+
+def measured_runs(outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, Record]]:
+    """The runs that count, each with its record."""
+    return ((each, each.record) for each in outcomes if each.record and each.status == "finished")
 
 
 def grouped(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -89,8 +95,16 @@ def grouped(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     return found
 
 
+def by_norm(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """The runs that count by the norm that they are attacked in, `Linf` or `L2`: radii of two have no common axis."""
+    found: dict[str, list[Outcome]] = {}
+    for outcome, record in measured_runs(outcomes):
+        found.setdefault(record.threat, []).append(outcome)
+    return found
+
+
 def grid_table(outcomes: Sequence[Outcome], *, axes: Sequence[str]) -> Table:
-    """A row for each group, in the order of the axes: accuracies at one epsilon, epochs, and the mean of the seconds.
+    """A row for each group, in the order of the axes: accuracies at its epsilon, epochs, and the mean of the seconds.
 
     Args:
         outcomes: The runs.
@@ -99,49 +113,65 @@ def grid_table(outcomes: Sequence[Outcome], *, axes: Sequence[str]) -> Table:
     Returns:
         Means with their 95 % t-interval where a group has several runs, else the one value.
     """
-    records = measured(outcomes)
-    attacks = attack_columns(records)
-    eps = judged_epsilon(outcomes)
-    several = len({_ball(record, eps) for record in records}) > 1
+    attacks = attack_columns(measured(outcomes))
+    radii = judged_epsilons(outcomes)
+    several = len(balls(outcomes, radii)) > 1
     judged = [*attacks, *([WORST] if len(attacks) > 1 or several else [])]
     rows = [
-        tuple(_row(same, axes=axes, judged=judged, eps=eps, several=several))
+        tuple(_row(same, axes=axes, judged=judged, radii=radii, several=several))
         for same in grouped(outcomes).values()
         if any(outcome.status != "not run" for outcome in same)
     ]
     heads = [*axes, "runs", "clean", *(["ε"] if several else []), *(attack_title(attack) for attack in judged)]
-    columns = [_capital(head) for head in [*heads, "epochs to best", "pretraining took", "finetuning took"]]
+    columns = [capital(head) for head in [*heads, "epochs to best", "pretraining took", "finetuning took"]]
     words = tuple(range(len(axes)))
     return Table(tuple(columns), tuple((row,) for row in rows), text=words or (0,))
 
 
 def plain_table(outcomes: Sequence[Outcome], axes: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """The same as plain text, `(columns, rows)`, for a terminal."""
-    table = grid_table(outcomes, axes=axes)
+    return plain(grid_table(outcomes, axes=axes))
+
+
+def plain(table: Table) -> tuple[list[str], list[list[str]]]:
+    """The main texts of a table, `(columns, rows)`."""
     return list(table.columns), [[cell.text for cell in row] for group in table.groups for row in group]
 
 
-def judged_epsilon(outcomes: Sequence[Outcome]) -> float | None:
-    """The one epsilon that the runs are trained at, if every record has it; None for that of each record.
+def judged_epsilons(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """The epsilon that each finished run is judged at, by the run's name.
 
-    What recipes say of it is known from the start, so that it does not change while a grid runs. Records of standard
-    training know none, and are judged where the others are.
+    It is that of the run's own training. A run of standard training that knows none is judged where all others of its
+    norm are trained. A record that was not attacked there, or where others differ, stands for itself by its headline.
+    What recipes say is known from the start, so that it does not change while a grid runs.
     """
-    records = measured(outcomes)
-    said = [*(outcome.trained_eps for outcome in outcomes), *(record.training_eps for record in records)]
-    trained = {eps for eps in said if eps}
-    if len(trained) != 1 or len({record.threat for record in records}) != 1:
-        return None
-    (eps,) = trained
-    fits = all(record.training_threat in (None, record.threat) for record in records)
-    known = all(any(math.isclose(eps, other, abs_tol=1e-9) for other in record.epsilons) for record in records)
-    return eps if fits and known else None
+    found, common = dict[str, float](), {norm: _common(outcomes, norm) for norm in by_norm(outcomes)}
+    for outcome, record in measured_runs(outcomes):
+        wanted = _trained(outcome) or common[record.threat]
+        found[outcome.name] = next((eps for eps in record.epsilons if _same(eps, wanted)), record.eps)
+    return found
 
 
-def ball_text(outcomes: Sequence[Outcome]) -> str:
-    """The ball that runs are judged in, `Linf 0.1`, or `several balls`; nothing before a run is finished."""
-    balls = list(dict.fromkeys(_ball(record, judged_epsilon(outcomes)) for record in measured(outcomes)))
-    return balls[0] if len(balls) == 1 else "several balls" if balls else ""
+def balls(outcomes: Sequence[Outcome], radii: Mapping[str, float]) -> list[str]:
+    """The balls that finished runs are judged in, each once: `Linf 0.1`."""
+    return list(dict.fromkeys(_ball(record, radii[each.name]) for each, record in measured_runs(outcomes)))
+
+
+def ball_text(outcomes: Sequence[Outcome], radii: Mapping[str, float] | None = None) -> str:
+    """The ball that runs are judged in, `Linf 0.1`; nothing before a run is finished.
+
+    Where there are several it is `the ball of training` if that is so for every run, else `several balls`.
+
+    Args:
+        outcomes: The runs.
+        radii: The epsilon of each run that is finished; those of `judged_epsilons` by default.
+    """
+    radii = judged_epsilons(outcomes) if radii is None else radii
+    found = balls(outcomes, radii)
+    if len(found) < 2:
+        return found[0] if found else ""
+    own = all(_same(radii[each.name], _trained(each)) for each, _ in measured_runs(outcomes))
+    return "the ball of training" if own else "several balls"
 
 
 def headline(outcome: Outcome, *, eps: float | None) -> str:
@@ -149,7 +179,7 @@ def headline(outcome: Outcome, *, eps: float | None) -> str:
 
     Args:
         outcome: The run.
-        eps: The epsilon that the grid is judged at; None for the record's own.
+        eps: The epsilon that it is judged at; None for the record's own.
     """
     words = ""
     for record in measured([outcome]):
@@ -158,30 +188,20 @@ def headline(outcome: Outcome, *, eps: float | None) -> str:
     return words
 
 
-def run_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A flat dict for each run, all with the same keys: its place, its status and every number that it came to."""
-    rows = [_run_row(outcome) for outcome in outcomes]
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    return [{key: row.get(key) for key in keys} for row in rows]
+def _trained(outcome: Outcome) -> float | None:
+    """The epsilon of a run's training in the norm that it is attacked in; None where it is not known."""
+    known = trained_epsilons([outcome.record]) if outcome.record else set()
+    return outcome.trained_eps or next(iter(known), None)
 
 
-def summaries(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A dict for each group: every number with its values, their mean, and the half width of its 95 % t-interval."""
-    found = []
-    for group, same in grouped(outcomes).items():
-        numbers: dict[str, list[float]] = {}
-        counted = [each for each in same if each.status == "finished"]
-        for row in map(_numbers, counted):
-            for key, value in row.items():
-                numbers.setdefault(key, []).extend([] if value is None else [value])
-        place = {"group": group, "place": dict(same[0].place), "runs": len(counted)}
-        found.append({**place, "numbers": {key: _summary(values) for key, values in numbers.items() if values}})
-    return found
+def _common(outcomes: Sequence[Outcome], threat: str) -> float | None:
+    """The one epsilon that all runs of a norm are trained at, those that were not run yet as well."""
+    said = {_trained(each) for each in outcomes if each.record is None or each.record.threat == threat} - {None}
+    return said.pop() if len(said) == 1 else None
 
 
-def result_key(result: Result) -> str:
-    """Names an accuracy in a flat row: `clean`, `pgd-20 at 0.1`."""
-    return CLEAN if result.attack == CLEAN else f"{result.attack} at {epsilon_text(result.eps, result.threat)}"
+def _same(eps: float, other: float | None) -> bool:
+    return other is not None and math.isclose(eps, other, abs_tol=1e-9)
 
 
 def _ball(record: Record, eps: float | None) -> str:
@@ -189,22 +209,23 @@ def _ball(record: Record, eps: float | None) -> str:
 
 
 def _row(
-    same: Sequence[Outcome], *, axes: Sequence[str], judged: Sequence[str], eps: float | None, several: bool
+    same: Sequence[Outcome], *, axes: Sequence[str], judged: Sequence[str], radii: Mapping[str, float], several: bool
 ) -> Iterator[Cell]:
-    records, counted = measured(same), [outcome for outcome in same if outcome.status == "finished"]
+    found = list(measured_runs(same))
     yield from (Cell(same[0].place.get(axis) or "–") for axis in axes)
     yield Cell(_runs(same))
-    yield _percent([record.clean_acc for record in records])
+    yield _percent([record.clean_acc for _, record in found])
     if several:
-        yield Cell(" or ".join(dict.fromkeys(_ball(record, eps) for record in records)) or "–")
+        yield Cell(" or ".join(balls(same, radii)) or "–")
     for attack in judged:
-        found = [record for record in records if attack in (*record.attacks, WORST)]
-        yield _percent([record.result(attack, eps=eps).accuracy for record in found], strong=attack == judged[-1])
-    epochs: list[float] = [outcome.best_epoch for outcome in counted if outcome.best_epoch is not None]
-    yield Cell(_mean(epochs, lambda mean: f"{mean:.3g}"))
+        under = [(each, record) for each, record in found if attack in (*record.attacks, WORST)]
+        shares = [record.result(attack, eps=radii[each.name]).accuracy for each, record in under]
+        yield _percent(shares, strong=attack == judged[-1])
+    epochs: list[float] = [outcome.best_epoch for outcome, _ in found if outcome.best_epoch is not None]
+    yield Cell(mean_text(epochs, lambda mean: f"{mean:.3g}"))
     for name in ("pretrain_seconds", "finetune_seconds"):
-        seconds = [getattr(outcome, name) for outcome in counted if getattr(outcome, name) is not None]
-        yield Cell(f"{text} s" if (text := _mean(seconds, lambda mean: f"{mean:.0f}", "0f")) != "–" else "–")
+        seconds = [getattr(outcome, name) for outcome, _ in found if getattr(outcome, name) is not None]
+        yield Cell(f"{text} s" if (text := mean_text(seconds, lambda mean: f"{mean:.0f}", "0f")) != "–" else "–")
 
 
 def _runs(same: Sequence[Outcome]) -> str:
@@ -215,39 +236,16 @@ def _runs(same: Sequence[Outcome]) -> str:
 
 
 def _percent(values: Sequence[float], *, strong: bool = False) -> Cell:
-    text = _mean([100 * value for value in values], lambda mean: f"{mean:.1f}")
+    text = mean_text([100 * value for value in values], lambda mean: f"{mean:.1f}")
     return Cell(text if text == "–" else f"{text} %", strong=strong)
 
 
-def _mean(values: Sequence[float], text: Callable[[float], str], half_as: str = "1f") -> str:
+def mean_text(values: Sequence[float], text: Callable[[float], str], half_as: str = "1f") -> str:
     """The mean with its interval, the half width with as many digits as `half_as` says; one value as it is."""
     if len(values) < 2:
         return text(values[0]) if values else "–"
     mean, half = mean_interval(values)
     return f"{text(mean)} ± {half:.{half_as}}"
-
-
-def _summary(values: Sequence[float]) -> dict[str, Any]:
-    mean, half = mean_interval(values) if len(values) > 1 else (values[0], None)
-    return {"mean": mean, "half_width": half, "values": list(values)}
-
-
-def _run_row(outcome: Outcome) -> dict[str, Any]:
-    head = {"run": outcome.name, **outcome.place, "group": outcome.group, "status": outcome.status}
-    tail = {"shared_from": outcome.shared_from, "error": outcome.error}
-    return {**head, **_numbers(outcome), **tail}
-
-
-def _numbers(outcome: Outcome) -> dict[str, float | None]:
-    record = outcome.record
-    accuracies = {result_key(result): result.accuracy for result in record.results} if record else {}
-    return {
-        **accuracies,
-        "best_epoch": outcome.best_epoch,
-        "best_held_out_robust_accuracy": outcome.best_robust,
-        "pretrain_seconds": outcome.pretrain_seconds,
-        "finetune_seconds": outcome.finetune_seconds,
-    }
 
 
 def _best(history: History) -> tuple[int | None, float | None]:
@@ -259,6 +257,7 @@ def _robust(line: Mapping[str, Any]) -> Any:
     return line.get("val_robust_accuracy")
 
 
-def _capital(head: str) -> str:
+def capital(head: str) -> str:
+    """The head of a column, its first letter a capital."""
     # A Greek letter stays: a capital epsilon reads as an E.
     return head[:1].upper() + head[1:] if head[:1].isascii() else head

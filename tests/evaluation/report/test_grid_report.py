@@ -28,6 +28,11 @@ def record(right, *, epsilons=(0.1, 0.2)):
     )  # fmt: skip
 
 
+def fresh(seed, **more):
+    place = {"pretraining": "P1", "finetuning": "F4", "seed": str(seed)}
+    return Outcome(f"P1-F4-seed{seed}", place, "P1-F4", **more)
+
+
 def run(seed, **more):
     place = {"pretraining": "P3", "finetuning": "F4", "seed": str(seed)}
     return Outcome(f"P3-F4-seed{seed}", place, "P3-F4", **more)
@@ -101,3 +106,33 @@ def test_figures_of_before_are_removed_and_others_kept(tmp_path):
     write_grid(OUTCOMES, tmp_path, axes=AXES, title="tiny")
     left = {path.name for path in (tmp_path / "figures").iterdir()}
     assert "mine.svg" in left and "robust-epochs-F1.svg" not in left
+
+
+def test_differences_to_a_baseline_have_a_table_of_their_own_and_are_in_json(tmp_path):
+    """40 less 36 and 50 less 44: 4 and 6 points, mean 5, half width 12.7062 · 1.4142 / √2 = 12.7."""
+    base = [fresh(seed, record=record(right), history=LINES[:1]) for seed, right in ((0, 36), (1, 44))]
+    runs = [run(s, record=record(right), history=LINES, baseline=f"P1-F4-seed{s}") for s, right in ((0, 40), (1, 50))]
+    write_grid([*base, *runs], tmp_path, axes=AXES, title="tiny", pictures=False)
+    text = (tmp_path / "grid.md").read_text()
+    assert "## Differences to the baseline" in text and "run of the same seed" in text
+    points = "+0.0 ± 0.0 | 0 of 2 | **+5.0 ± 12.7** | 2 of 2"
+    assert f"| P3 | F4 | P1-F4 | 2 | {points} | 1, 2 of 2 | 1 |" in text
+    first, second = json.loads((tmp_path / "grid.json").read_text())["groups"]
+    assert "differences" not in first
+    found = second["differences"]
+    assert found["baseline"] == "P1-F4" and found["ball"] == "Linf 0.1"
+    assert found["robust"]["values"] == pytest.approx([0.04, 0.06]) and found["robust"]["positive"] == 2
+    assert found["epochs_to_baseline_best"]["mean"] == 1 and found["epochs_to_baseline_best"]["of"] == 2
+    write_grid(OUTCOMES, tmp_path, axes=AXES, title="tiny", pictures=False)
+    assert "baseline" not in (tmp_path / "grid.md").read_text()
+    assert "differences" not in (tmp_path / "grid.json").read_text()
+
+
+def test_figures_of_two_norms_are_files_of_their_own_and_the_words_say_where_runs_are_judged(tmp_path):
+    other = record(30).model_copy(update={"threat": "L2"})
+    write_grid([run(0, record=record(40)), fresh(0, record=other)], tmp_path, axes=AXES, title="tiny")
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"clean-robust-Linf.svg", "clean-robust-L2.svg", "accuracy-epsilon-F4_L2.svg"} <= names
+    assert "under attack in several balls (at the epsilon of training where" in (tmp_path / "grid.md").read_text()
+    write_grid(OUTCOMES, tmp_path, axes=AXES, title="tiny")
+    assert "clean-robust-L2.svg" not in {path.name for path in (tmp_path / "figures").iterdir()}

@@ -6,38 +6,38 @@ import pytest
 
 from advss_tf.config.axes import RESERVED
 from advss_tf.evaluation import Record, Result
+from advss_tf.evaluation.report.grid_numbers import run_rows, summaries
 from advss_tf.evaluation.report.grid_table import (
     Outcome,
     ball_text,
+    by_norm,
     grid_table,
     grouped,
     headline,
-    judged_epsilon,
+    judged_epsilons,
     measured,
     plain_table,
-    run_rows,
-    summaries,
 )
 
 AXES = ["pretraining", "finetuning"]
 
 
-def record(*, clean=80, robust=50, eps=0.1, attacks=("pgd-20",), epsilons=None, trained=None):
+def record(*, clean=80, robust=50, eps=0.1, attacks=("pgd-20",), epsilons=None, trained=None, threat="Linf"):
     def row(attack, right, **more):
         return Result.from_counts(attack, right, 100, class_correct=(right, 0), **more)
 
     rows = [row("clean", clean)]
     for place, radius in enumerate(epsilons or (eps,)):
         right = robust - 10 * place
-        rows += [row(a, right + more, threat="Linf", eps=radius, num_restarts=1) for more, a in enumerate(attacks)]
-        rows.append(row("worst", right, threat="Linf", eps=radius))
+        rows += [row(a, right + more, threat=threat, eps=radius, num_restarts=1) for more, a in enumerate(attacks)]
+        rows.append(row("worst", right, threat=threat, eps=radius))
     headline = next(each for each in rows if each.attack == "worst" and each.eps == eps)
     return Record(
-        name="x", threat="Linf", eps=eps, clean_acc=clean / 100, robust_acc=headline.accuracy, suite="quick",
+        name="x", threat=threat, eps=eps, clean_acc=clean / 100, robust_acc=headline.accuracy, suite="quick",
         results=tuple(rows), seed=0, batch_size=10, num_images=100, num_images_available=100, image_shape=(8, 8, 1),
         num_classes=2, class_names=("a", "b"), class_totals=(50, 50), images_fingerprint="f", output="logits",
         versions={}, device="cpu", date="2020-01-01", seconds=1.0, forward_passes=1.0, backward_passes=1.0,
-        training_eps=trained, training_threat="Linf" if trained else None,
+        training_eps=trained, training_threat=threat if trained else None,
     )  # fmt: skip
 
 
@@ -102,12 +102,38 @@ def test_the_epsilon_of_the_recipes_judges_from_the_first_run_on():
     radii = {"eps": 0.3, "epsilons": (0.1, 0.3)}
     first = run("P1-F3", 0, record=record(**radii), trained_eps=0.1)
     later = run("P1-F4", 0, trained_eps=0.1)
-    assert judged_epsilon([first, later]) == 0.1 and ball_text([first, later]) == "Linf 0.1"
+    assert judged_epsilons([first, later]) == {first.name: 0.1} and ball_text([first, later]) == "Linf 0.1"
     assert headline(first, eps=0.1) == "clean 80.0 %, worst case 50.0 % in Linf 0.1"
     assert headline(first, eps=None) == "clean 80.0 %, worst case 40.0 % in Linf 0.3"
     assert headline(later, eps=0.1) == "" == ball_text([later])
-    several = [first, run("P1-F4", 0, trained_eps=0.2)]
-    assert judged_epsilon(several) is None
+
+
+def test_each_run_of_a_sweep_is_judged_where_it_was_trained_and_the_table_says_so():
+    """Robust accuracy is 50, 40, 30 % at 0.05, 0.1, 0.2; the headline of each record, which nobody asks for, is 0.2."""
+    radii = {"eps": 0.2, "epsilons": (0.05, 0.1, 0.2)}
+    outcomes = [run(f"P{n}-F4", 0, record=record(**radii), trained_eps=eps) for n, eps in ((1, 0.05), (2, 0.1))]
+    assert list(judged_epsilons(outcomes).values()) == [0.05, 0.1] and ball_text(outcomes) == "the ball of training"
+    columns, rows = plain_table(outcomes, AXES)
+    assert columns[4:7] == ["ε", "PGD-20", "Worst case"]
+    assert [row[4:7] for row in rows] == [["Linf 0.05", "50.0 %", "50.0 %"], ["Linf 0.1", "40.0 %", "40.0 %"]]
+
+
+def test_what_knows_no_training_or_was_not_attacked_there_is_judged_by_its_headline_in_a_sweep():
+    radii = {"eps": 0.2, "epsilons": (0.05, 0.1, 0.2)}
+    sweep = [run(f"P{n}-F4", 0, record=record(**radii), trained_eps=eps) for n, eps in ((1, 0.05), (2, 0.15))]
+    plain = run("P1-F3", 0, record=record(**radii))
+    assert list(judged_epsilons([*sweep, plain]).values()) == [0.05, 0.2, 0.2]
+    assert ball_text([*sweep, plain]) == "several balls"
+    assert list(judged_epsilons([sweep[0], plain]).values()) == [0.05, 0.05]
+
+
+def test_each_norm_has_its_own_epsilon_and_the_table_names_the_ball():
+    linf = run("P1-F4", 0, record=record(eps=0.3, epsilons=(0.1, 0.3), trained=0.1))
+    l2 = run("P2-F4", 0, record=record(eps=1.0, epsilons=(0.5, 1.0), trained=0.5, threat="L2"))
+    plain = run("P2-F3", 0, record=record(eps=1.0, epsilons=(0.5, 1.0), threat="L2"))
+    assert list(judged_epsilons([linf, l2, plain]).values()) == [0.1, 0.5, 0.5]
+    assert [row[4] for row in plain_table([linf, l2, plain], AXES)[1]] == ["Linf 0.1", "L2 0.5", "L2 0.5"]
+    assert by_norm([linf, l2, plain, run("P3-F4", 0)]) == {"Linf": [linf], "L2": [l2, plain]}
 
 
 def test_the_worst_case_has_a_column_where_it_is_not_the_one_attack():
@@ -131,8 +157,9 @@ def test_all_are_judged_at_the_one_epsilon_that_was_trained_at_where_every_recor
     assert ball_text(outcomes) == "Linf 0.1"
     assert [row[4] for row in plain_table(outcomes, AXES)[1]] == ["50.0 %", "50.0 %"]
     outcomes.append(run("P3-F4", 0, record=record(**radii, trained=0.3)))
-    assert ball_text(outcomes) == "Linf 0.3"
-    assert [row[4] for row in plain_table(outcomes, AXES)[1]] == ["40.0 %"] * 3
+    # With several, what knows none is judged by its headline.
+    assert [row[4] for row in plain_table(outcomes, AXES)[1]] == ["Linf 0.3", "Linf 0.1", "Linf 0.3"]
+    assert [row[5] for row in plain_table(outcomes, AXES)[1]] == ["40.0 %", "50.0 %", "40.0 %"]
 
 
 def test_failed_runs_are_counted_and_groups_that_were_not_run_are_left_out():
