@@ -76,7 +76,7 @@ def stage_seconds(workdir: Workdir, stage: str) -> float | None:
     """
     result = workdir.finished(stage) or {}
     seconds = result.get("seconds")
-    if not is_number(seconds) or result.get("resumed"):
+    if seconds is None or not is_number(seconds) or result.get("resumed"):
         return None
     try:
         lines = read_history(workdir.stage(stage) / "history.jsonl")
