@@ -15,7 +15,6 @@ Killed, it goes on behind the last finished batch of the record that was being m
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from advss_tf import config
 from advss_tf.data import ImageData
 from advss_tf.data.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, frost_photographs
 from advss_tf.evaluation import DistortionRecord, evaluate, evaluate_corruptions, evaluate_unforeseen
+from advss_tf.screen import Pace
 from advss_tf.workdir import Workdir
 
 
@@ -127,11 +127,10 @@ def data_info(recipe: config.Recipe, data: ImageData, *, split: str = "test") ->
 
 def _paced(say: Callable[[str], None], what: str, seconds: float = 10.0) -> Callable[[Any], None]:
     """Says where an evaluation stands, at most every so many seconds."""
-    said = [time.monotonic()]
+    pace = Pace(seconds)
 
     def progress(event: Any) -> None:
-        if time.monotonic() - said[0] >= seconds:
-            said[0] = time.monotonic()
+        if pace.due():
             say(f"evaluate {what.removeprefix('record').lstrip('.')}".rstrip() + f": {event}")
 
     return progress

@@ -7,12 +7,14 @@ Synopsis:
     with screen.bar("pretrain", total=300) as advance:
         advance(1, {"loss": 1.386}, 73.0)
 
-On a terminal there is a bar with loss, accuracies and time left. Elsewhere only the lines remain.
+On a terminal there is a bar with loss, accuracies and time left. Elsewhere only the lines remain; a `Pace` thins out
+those that come too often.
 """
 
 from __future__ import annotations
 
 import logging as standard_logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,26 @@ from advss_tf.timing import clock
 Advance = Callable[[int, dict[str, Any], float], None]
 
 
+class Pace:
+    """When to say something that is said now and then.
+
+    Args:
+        seconds: How long to be silent after each time, and at first.
+        clock: Gives the time in seconds.
+    """
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self.clock, self._said = seconds, clock, clock()
+
+    def due(self) -> bool:
+        """Whether to say it now; if so, silence begins anew."""
+        now = self.clock()
+        if now - self._said < self.seconds:
+            return False
+        self._said = now
+        return True
+
+
 class Screen:
     """Lines, bars and tables of a run.
 
@@ -34,10 +56,19 @@ class Screen:
         log: A file that every line is appended to, with its time; None for none.
         console: Where to write; by default the standard output.
         quiet: Whether lines go to the log alone, as those of one run among many do; a terminal still has its bar.
+        tell: Is given every line as well, such as to say some of them elsewhere; None for nobody.
     """
 
-    def __init__(self, log: Path | None = None, *, console: Console | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        log: Path | None = None,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self.console, self.quiet = console or Console(highlight=False, soft_wrap=True), quiet
+        self.tell = tell
         if log is not None:
             _log_to(log)
 
@@ -46,6 +77,8 @@ class Screen:
         if not self.quiet:
             self.console.print(line, markup=False)
         _LOG.info(line)
+        if self.tell is not None:
+            self.tell(line)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table, to the screen; its rows also to the log."""

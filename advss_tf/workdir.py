@@ -35,6 +35,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from advss_tf.errors import InvalidInput
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
@@ -94,6 +96,18 @@ def write_json(path: str | Path, value: Any) -> Path:
     return Path(path)
 
 
+def read_object(content: str | bytes) -> dict[str, Any]:
+    """The JSON object in a text.
+
+    Raises:
+        ValueError: for what is not JSON, or another value.
+    """
+    value = json.loads(content)
+    if not isinstance(value, dict):
+        raise ValueError(f"no object, but {json.dumps(value)[:40]}")
+    return value
+
+
 class Workdir:
     """Where each file of a run lies.
 
@@ -138,6 +152,17 @@ class Workdir:
         return self.root / stage / "done.json"
 
     def finished(self, stage: str) -> dict[str, Any] | None:
-        """The result of a finished stage, or None."""
+        """The result of a finished stage, or None.
+
+        Raises:
+            InvalidInput: if it cannot be read.
+        """
         path = self.done(stage)
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            return read_object(path.read_bytes()) if path.is_file() else None
+        except (OSError, ValueError) as error:
+            raise InvalidInput(
+                f"{path} is not the result of a finished stage.",
+                expected=f"a JSON object; without the file the next run brings `{stage}` to its end again",
+                received=str(error),
+            ) from error

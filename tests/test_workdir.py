@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from advss_tf.errors import InvalidInput
 from advss_tf.workdir import Workdir, replacing, replacing_folder, write_json
 
 
@@ -61,3 +62,24 @@ def test_a_stage_is_finished_when_its_result_is_there(tmp_path):
     assert workdir.finished("pretrain") is None
     write_json(workdir.done("pretrain"), {"epoch": 3})
     assert workdir.finished("pretrain") == {"epoch": 3}
+
+
+@pytest.mark.parametrize(
+    ("content", "received"),
+    [
+        (b'{"epoch": 3', "Expecting"),
+        (b"", "Expecting value"),
+        (b"\xff\xfe\xfd", "decode"),
+        (b"[1]", "no object, but [1]"),
+        (b"null", "no object, but null"),
+    ],
+)
+def test_a_result_that_cannot_be_read_is_refused_with_its_file(content, received, tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.done("finetune").parent.mkdir()
+    workdir.done("finetune").write_bytes(content)
+    with pytest.raises(InvalidInput) as refusal:
+        workdir.finished("finetune")
+    assert str(refusal.value).startswith(f"{workdir.done('finetune')} is not the result of a finished stage.")
+    assert "without the file the next run brings `finetune` to its end again" in refusal.value.expected
+    assert received in refusal.value.received

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    with CellProcess() as run:
+    with CellProcess(hear=print) as run:       # `hear` is given the lines of the cell while it goes on
         reason = run(recipe, workdir)          # None, or why the cell failed; raises `ProcessEnded` where it was killed
 
 TensorFlow takes seconds to start, so a process runs several cells; it keeps tens of MiB of each, whatever is cleared,
@@ -20,10 +20,12 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from absl import logging
 
@@ -44,14 +46,20 @@ def stages_of(recipe: config.Recipe) -> list[str]:
     return [stage for stage in runner.planned(recipe) if stage != "report"]
 
 
-def run_cell(recipe: config.Recipe, workdir: Workdir) -> None:
-    """Runs one cell in this process, its lines in its own log, and clears afterwards what Keras keeps of it."""
+def run_cell(recipe: config.Recipe, workdir: Workdir, *, tell: Callable[[str], None] | None = None) -> None:
+    """Runs one cell in this process, its lines in its own log, and clears afterwards what Keras keeps of it.
+
+    Args:
+        recipe: The cell's recipe.
+        workdir: Its folder.
+        tell: Is given its lines as well.
+    """
     import keras
 
     from advss_tf import runner
 
     try:
-        runner.run(recipe, workdir, stages=stages_of(recipe), screen=Screen(workdir.log, quiet=True))
+        runner.run(recipe, workdir, stages=stages_of(recipe), screen=Screen(workdir.log, quiet=True, tell=tell))
     finally:
         keras.backend.clear_session()
         gc.collect()
@@ -83,15 +91,23 @@ class ProcessEnded(RuntimeError):
         )
 
 
+class Said(NamedTuple):
+    """What the child sends of a cell that goes on: a line of its screen."""
+
+    line: str
+
+
 class CellProcess:
     """Runs cells in a child of this process, which is started with the first.
 
     Args:
         cells_each: Cells that a child runs before a fresh one takes its place.
+        hear: Is given the lines of the cell that runs, as they come: the standard output that the child inherits need
+            not be where this process speaks, such as in a notebook.
     """
 
-    def __init__(self, *, cells_each: int = CELLS_EACH) -> None:
-        self.cells_each, self._served = cells_each, 0
+    def __init__(self, *, cells_each: int = CELLS_EACH, hear: Callable[[str], None] | None = None) -> None:
+        self.cells_each, self.hear, self._served = cells_each, hear, 0
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -110,13 +126,13 @@ class CellProcess:
         if self._process is None or self._served >= self.cells_each:
             self._start()
         self._served += 1
-        try:
-            words = self._ask((config.dump_recipe(recipe), str(workdir.root)))
-        except (EOFError, OSError):
-            raise ProcessEnded(self._ended()) from None
-        if words is not None:
+        answer = self._answer((config.dump_recipe(recipe), str(workdir.root)))
+        while isinstance(answer, Said):
+            self._pass_on(answer.line)
+            answer = self._answer()
+        if answer is not None:
             self.close()
-        return words
+        return answer
 
     def close(self) -> None:
         """Ends the child, whatever it is doing."""
@@ -132,11 +148,24 @@ class CellProcess:
         self._process.start()
         theirs.close()  # else this end would not hear that the child has ended
 
-    def _ask(self, cell: tuple[str, str]) -> str | None:
-        if self._pipe is None:
-            raise EOFError
-        self._pipe.send(cell)
-        return self._pipe.recv()
+    def _answer(self, cell: tuple[str, str] | None = None) -> str | Said | None:
+        """What the child says next, after it has been sent a cell if there is one."""
+        try:
+            if self._pipe is None:
+                raise EOFError
+            if cell is not None:
+                self._pipe.send(cell)
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            raise ProcessEnded(self._ended()) from None
+
+    def _pass_on(self, line: str) -> None:
+        try:
+            if self.hear is not None:
+                self.hear(line)
+        except BaseException:
+            self.close()  # else the next cell would be sent to a child that is still busy with this one
+            raise
 
     def _ended(self) -> int | None:
         """Waits for the child, forgets it, and gives its exit code."""
@@ -162,12 +191,17 @@ def _serve(pipe: Connection) -> None:
             written, root = pipe.recv()
         except EOFError:
             return
-        pipe.send(_attempt(written, root))
+        pipe.send(_attempt(written, root, tell=lambda line: _tell(pipe, line)))
 
 
-def _attempt(written: str, root: str) -> str | None:
+def _tell(pipe: Connection, line: str) -> None:
+    with suppress(OSError):  # the parent has ended, and this is about to
+        pipe.send(Said(line))
+
+
+def _attempt(written: str, root: str, *, tell: Callable[[str], None]) -> str | None:
     try:
-        run_cell(config.make_recipe(config.read_yaml(written)), Workdir(Path(root)))
+        run_cell(config.make_recipe(config.read_yaml(written)), Workdir(Path(root)), tell=tell)
     except Exception as error:
         return words_of(error)
     return None

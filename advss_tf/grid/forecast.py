@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from advss_tf import config
-from advss_tf.grid.sharing import SHARED_FROM, pretraining_key
+from advss_tf.errors import InvalidInput
+from advss_tf.evaluation.report.figures import is_number
+from advss_tf.grid.sharing import SHARED_FROM, finished_elsewhere, pretraining_key
 from advss_tf.training.callbacks import read_history
 from advss_tf.workdir import Workdir
 
@@ -58,20 +60,30 @@ def seconds_left(
     for number, (recipe, workdir) in enumerate(due):
         for stage in stages_of(recipe):
             one = _pretraining(stage, recipe) or f"{stage} {number}"
-            if workdir.finished(stage) is None and one not in made:
+            if not workdir.done(stage).is_file() and one not in made:
                 waiting[one] = _kind(stage, recipe)
     known = [seconds for kind in waiting.values() if (seconds := _expected(kind, spent)) is not None]
     return Left(math.fsum(known), len(known) == len(waiting))
 
 
 def stage_seconds(workdir: Workdir, stage: str) -> float | None:
-    """Seconds of a finished stage; None where it is not finished, or where it was gone on with after a kill."""
+    """Seconds of a finished stage; None where it is not finished, or where it was gone on with after a kill.
+
+    None as well where its epochs cannot be read, which would tell of that.
+
+    Raises:
+        InvalidInput: if the stage's result cannot be read.
+    """
     result = workdir.finished(stage) or {}
     seconds = result.get("seconds")
-    if seconds is None or result.get("resumed"):
+    if seconds is None or not is_number(seconds) or result.get("resumed"):
+        return None
+    try:
+        lines = read_history(workdir.stage(stage) / "history.jsonl")
+    except InvalidInput:
         return None
     # A stage that says nothing of it was gone on with if its epochs took longer than its last part.
-    epochs = math.fsum(line.get("seconds", 0.0) for line in read_history(workdir.stage(stage) / "history.jsonl"))
+    epochs = math.fsum(line["seconds"] for line in lines if is_number(line.get("seconds")))
     return None if epochs > seconds + _ROUNDING else float(seconds)
 
 
@@ -83,7 +95,7 @@ def _evidence(
     made: set[str] = set()
     for recipe, workdir in runs:
         for stage in stages_of(recipe):
-            done = workdir.finished(stage)
+            done = finished_elsewhere(workdir, stage)
             if done is None:
                 continue
             made.update(filter(None, [_pretraining(stage, recipe)]))

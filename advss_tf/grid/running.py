@@ -13,7 +13,8 @@ Synopsis:
 
 Finished cells are not run again, one that was killed goes on from its checkpoint, and one that failed lets the others
 run. Cells that need the same pretraining share it. They run one after the other, see cell_process.py. A cell whose
-folder holds the run of another recipe is refused, and what lies there is not taken for its result.
+folder holds the run of another recipe is refused, and what lies there is not taken for its result. One whose files
+cannot be read has failed, and says what to do. While a cell runs, its lines are said now and then, a bar on a terminal.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ from advss_tf.evaluation.report.grid_report import write_grid
 from advss_tf.evaluation.report.grid_table import Outcome, ball_text, headline, judged_epsilons, plain_table
 from advss_tf.grid.cell_process import CellProcess, ProcessEnded, stages_of, words_of
 from advss_tf.grid.forecast import seconds_left
-from advss_tf.grid.outcomes import error_file, finished, other_recipe, outcome_of, reason
-from advss_tf.grid.sharing import adopt, pretraining_key
-from advss_tf.screen import Screen
+from advss_tf.grid.outcomes import error_file, finished, other_recipe, outcome_of, reason, unreadable
+from advss_tf.grid.sharing import adopt, finished_elsewhere, pretraining_key
+from advss_tf.screen import Pace, Screen
 from advss_tf.timing import duration
 from advss_tf.training.strategy import in_cluster
 from advss_tf.workdir import Workdir, replacing
 
 RunCell = Callable[[config.Recipe, Workdir], str | None]
+
+SECONDS_BETWEEN_LINES = 60.0
+"""The least time between two lines about a cell that goes on, and before the first of them."""
 
 
 def run_grid(
@@ -68,11 +72,12 @@ def run_grid(
     """
     cells = grid.cells if cells is None else cells
     _refuse_clusters(cells)
-    with _alone(Path(root)), CellProcess() as process:
+    with _alone(Path(root)):
         _claim(Path(root), grid)
-        going = _Going(grid, cells, Path(root), run or process, screen)
-        for number in range(len(cells)):
-            going.take(number)
+        going = _Going(grid, cells, Path(root), screen)
+        with CellProcess(hear=going.hear) as process:
+            for number in range(len(cells)):
+                going.take(number, run or process)
         going.show()
         return len(going.failed)
 
@@ -80,27 +85,30 @@ def run_grid(
 class _Going:
     """A grid under way: which cells failed, and whose pretraining did."""
 
-    def __init__(
-        self, grid: config.Grid, cells: Sequence[config.GridCell], root: Path, run: RunCell, screen: Any
-    ) -> None:
-        self.grid, self.cells, self.root, self.run, self._screen = grid, cells, root, run, screen
+    def __init__(self, grid: config.Grid, cells: Sequence[config.GridCell], root: Path, screen: Any) -> None:
+        self.grid, self.cells, self.root, self._screen = grid, cells, root, screen
+        self._number, self._pace = 0, Pace(SECONDS_BETWEEN_LINES)
         self.failed: dict[str, str] = {}
         self.known: dict[str, Outcome] = {}
         self.broken: dict[str, str] = {}
         self.foreign = {cell.name: other_recipe(cell, self._workdir(cell)) for cell in grid.cells}
 
-    def take(self, number: int) -> None:
+    def take(self, number: int, run: RunCell) -> None:
         """Brings one cell to its end, whatever that is."""
         cell, workdir = self.cells[number], self._workdir(self.cells[number])
         foreign = self.foreign[cell.name]
         if foreign is not None:
             self.failed[cell.name] = foreign
             return self._say(number, f"failed: {foreign}")
+        damaged = unreadable(cell, workdir)
+        if damaged is not None:
+            self._note(cell, workdir, damaged, broken=False)
+            return self._say(number, f"failed: {self.failed[cell.name]}")
         if finished(cell, workdir):
             return error_file(workdir).unlink(missing_ok=True)
         self._say(number, self._left())
-        started = time.monotonic()
-        words = self._attempt(cell, workdir)
+        started, self._number, self._pace = time.monotonic(), number, Pace(SECONDS_BETWEEN_LINES)
+        words = self._attempt(cell, workdir, run)
         found = self._write(pictures=False)
         if words is None:
             took = duration(time.monotonic() - started)
@@ -109,6 +117,13 @@ class _Going:
             self._say(number, f"done in {took}{', ' if numbers else ''}{numbers}")
         else:
             self._say(number, f"failed: {self.failed[cell.name]}")
+
+    def hear(self, line: str) -> None:
+        """Says a line of the cell that runs, seldom; a terminal has its bar instead, the cell's log all lines."""
+        if "\n" in line or not self._pace.due():
+            return
+        if not self._screen(self.root / "grid.log").console.is_terminal:
+            self._say(self._number, line)
 
     def show(self) -> None:
         """Writes the figures and the page as well, and shows the table.
@@ -148,12 +163,13 @@ class _Going:
         left = seconds_left(due, evidence=ours, stages_of=stages_of)
         return f"{'about' if left.whole else 'at least'} {duration(left.seconds)} left" if left.seconds else "under way"
 
-    def _attempt(self, cell: config.GridCell, workdir: Workdir) -> str | None:
+    def _attempt(self, cell: config.GridCell, workdir: Workdir, run: RunCell) -> str | None:
         """Runs a cell; gives None, or notes and gives why it failed."""
         broken = True
         try:
             self._share(cell, workdir)
-            words = self.run(cell.recipe, workdir)
+            words = run(cell.recipe, workdir)
+            words = unreadable(cell, workdir) if words is None else words
         except Exception as error:  # whatever it is, the other cells have nothing to do with it
             # What was killed may go on from its checkpoint, so those that share its pretraining try.
             words, broken = words_of(error), not isinstance(error, ProcessEnded)
@@ -178,7 +194,8 @@ class _Going:
             donor = self._workdir(other)
             if self.foreign[other.name] is not None:
                 continue
-            if other.name != cell.name and pretraining_key(other.recipe) == key and donor.finished("pretrain"):
+            same = other.name != cell.name and pretraining_key(other.recipe) == key
+            if same and finished_elsewhere(donor, "pretrain"):
                 return adopt(workdir, donor=donor)
 
     def _note(self, cell: config.GridCell, workdir: Workdir, words: str, *, broken: bool) -> None:
@@ -187,7 +204,7 @@ class _Going:
         self.failed[cell.name] = reason(workdir) or "no reason given"
         key = pretraining_key(cell.recipe)
         # What was refused before its pretraining began, such as more clusters than images, is this cell's affair.
-        begun = workdir.stage("pretrain").is_dir() and workdir.finished("pretrain") is None
+        begun = workdir.stage("pretrain").is_dir() and not workdir.done("pretrain").is_file()
         if broken and key is not None and begun:
             self.broken.setdefault(key, cell.name)
 

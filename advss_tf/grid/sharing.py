@@ -15,8 +15,10 @@ import hashlib
 import json
 import os
 import shutil
+from typing import Any
 
 from advss_tf import config
+from advss_tf.errors import InvalidInput
 from advss_tf.workdir import Workdir, replacing_folder, write_json
 
 SHARED_FROM = "shared_from"
@@ -38,6 +40,17 @@ def pretraining_key(recipe: config.Recipe) -> str | None:
         own = values["pretrain"].pop(name)
         values["data"][name] = values["data"][name] if own is None else own
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def finished_elsewhere(workdir: Workdir, stage: str) -> dict[str, Any] | None:
+    """The result of another cell's finished stage; None where there is none, or none that can be read.
+
+    What cannot be read fails its own cell, and says there what to do.
+    """
+    try:
+        return workdir.finished(stage)
+    except InvalidInput:
+        return None
 
 
 def adopt(workdir: Workdir, *, donor: Workdir) -> None:

@@ -28,7 +28,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.timing import clock
 from advss_tf.training.reporting import headlines
 from advss_tf.training.robust_model import RobustModel
-from advss_tf.workdir import replacing, write_json
+from advss_tf.workdir import read_object, replacing, write_json
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -257,5 +257,22 @@ def save_weights(model: keras.Model, path: Path) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `history.jsonl`, one dict per epoch; empty if there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    """The lines of a `history.jsonl`, one dict per epoch; empty if there is no such file.
+
+    Raises:
+        InvalidInput: if the file cannot be read, or a line is not that of an epoch.
+    """
+    lines: list[dict[str, Any]] = []
+    try:
+        for text in path.read_text().splitlines() if path.is_file() else ():
+            line = read_object(text)
+            if not isinstance(line.get("epoch"), int):
+                raise ValueError(f"epoch={line.get('epoch')!r}")
+            lines.append(line)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"{path} cannot be read, line {len(lines) + 1}.",
+            expected="a JSON object with an `epoch` in each line; without the file, tables and figures lack its epochs",
+            received=str(error),
+        ) from error
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from advss_tf.config import make_recipe
+from advss_tf import runner
+from advss_tf.config import dump_recipe, make_recipe
 from advss_tf.errors import InvalidInput
 from advss_tf.grid import cell_process
-from advss_tf.grid.cell_process import CellProcess, ProcessEnded, stages_of, words_of
+from advss_tf.grid.cell_process import CellProcess, ProcessEnded, Said, run_cell, stages_of, words_of
 from advss_tf.workdir import Workdir
 
 SGD = {"kind": "sgd", "learning_rate": 0.1}
@@ -136,6 +138,56 @@ def test_a_child_that_is_killed_fails_its_cell_and_the_next_cell_has_a_fresh_one
             run(RECIPE, Workdir(tmp_path))
         assert run(RECIPE, Workdir(tmp_path)) is None
     assert len(made) == made_before + 2
+
+
+def test_the_lines_of_a_cell_are_heard_as_they_come(children, tmp_path):
+    heard = []
+    children[1].extend([Said("finetune 1/2"), Said("finetune 2/2"), "OSError: full", Said("finetune 1/1"), None])
+    with CellProcess(hear=heard.append) as run:
+        assert run(RECIPE, Workdir(tmp_path)) == "OSError: full"
+        assert heard == ["finetune 1/2", "finetune 2/2"]
+        assert run(RECIPE, Workdir(tmp_path)) is None
+    assert heard[2:] == ["finetune 1/1"]
+
+
+def test_lines_that_nobody_hears_are_passed_over(children, tmp_path):
+    children[1].extend([Said("finetune 1/2"), None])
+    with CellProcess() as run:
+        assert run(RECIPE, Workdir(tmp_path)) is None
+
+
+def test_a_listener_that_fails_leaves_no_busy_child_to_the_next_cell(children, tmp_path):
+    def full(line):
+        raise OSError(f"no room for {line}")
+
+    made, answers = children
+    answers += [Said("finetune 1/2"), None]
+    with CellProcess(hear=full) as run:
+        with pytest.raises(OSError, match="no room for finetune 1/2"):
+            run(RECIPE, Workdir(tmp_path))
+        assert made[0].killed and run(RECIPE, Workdir(tmp_path)) is None
+    assert len(made) == 2
+
+
+def test_what_a_cell_says_is_in_its_log_and_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "run", lambda recipe, workdir, *, stages, screen: screen.say("finetune 1/2"))
+    told = []
+    run_cell(RECIPE, Workdir(tmp_path), tell=told.append)
+    assert told == ["finetune 1/2"] and capsys.readouterr().out == ""
+    assert (tmp_path / "run.log").read_text().endswith(" finetune 1/2\n")
+
+
+def test_a_child_sends_its_lines_and_one_whose_parent_has_ended_keeps_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "run", lambda recipe, workdir, *, stages, screen: screen.say("finetune 1/2"))
+    ours, theirs = multiprocessing.Pipe()
+    for _ in range(2):
+        words = cell_process._attempt(
+            dump_recipe(RECIPE), str(tmp_path), tell=lambda line: cell_process._tell(theirs, line)
+        )
+        assert words is None
+        if not ours.closed:
+            assert ours.recv() == Said("finetune 1/2")
+            ours.close()
 
 
 PARENT = """

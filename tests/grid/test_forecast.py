@@ -111,3 +111,18 @@ def test_epochs_that_took_longer_than_the_stage_were_partly_run_before_a_kill(ru
     assert stage_seconds(workdir, "finetune") == 5.0
     history.write_text('{"epoch": 1, "seconds": 3.0}\n{"epoch": 2, "seconds": 2.9}\n')
     assert stage_seconds(workdir, "finetune") is None and stage_seconds(workdir, "pretrain") is None
+
+
+def test_what_cannot_be_read_is_no_evidence_and_stops_nothing(run):
+    recipe, workdir = run("a", pretrain=2.0, finetune=5.0)
+    other = run("b", "seed=1", pretrain=4.0, finetune=7.0)
+    workdir.done("finetune").write_text("{")
+    (other[1].stage("pretrain") / "history.jsonl").write_text("{")
+    # A third takes 2 s as the first does, and 7 s as the second; both are finished, as far as time is asked for.
+    assert left((recipe, workdir), other, run("c", "seed=2")) == 2.0 + 7.0
+    assert stage_seconds(other[1], "pretrain") is None
+
+
+def test_seconds_that_are_no_number_are_none(run):
+    _, workdir = run("a", pretrain="long")
+    assert stage_seconds(workdir, "pretrain") is None

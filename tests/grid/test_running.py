@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import functools
 import io
 import json
 import shutil
@@ -17,7 +18,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.grid import run_grid
 from advss_tf.grid import running as module
 from advss_tf.grid.cell_process import ProcessEnded, stages_of
-from advss_tf.screen import Screen
+from advss_tf.screen import Pace, Screen
 from advss_tf.workdir import Workdir, write_json
 
 GRID = """
@@ -305,3 +306,126 @@ def test_a_folder_is_gone_on_with_when_a_baseline_is_added_and_the_screen_shows_
     groups = json.loads((tmp_path / "run" / "grid.json").read_text())["groups"]
     assert [group["group"] for group in groups if "differences" in group] == ["P3-F3", "P3-F4"]
     assert groups[2]["differences"]["runs"] == [["P3-F3-seed0", "P1-F3-seed0"], ["P3-F3-seed1", "P1-F3-seed1"]]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def of_another_version(path):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 2}))
+
+
+def test_cells_that_cannot_be_read_fail_alone_until_what_they_name_is_away(go, tmp_path):
+    go()
+    root = tmp_path / "run"
+    damaged = {
+        "P1-F3-seed0": ("evaluate/record.json", cut),
+        "P1-F3-seed1": ("evaluate/record.json", of_another_version),
+        "P1-F4-seed0": ("finetune/history.jsonl", cut),
+        "P1-F4-seed1": ("finetune/done.json", cut),
+        "P3-F3-seed0": ("pretrain/done.json", cut),
+    }
+    for name, (file, damage) in damaged.items():
+        damage(root / name / file)
+    shutil.rmtree(root / "P3-F4-seed0")
+    failed, fake, said = go()
+    # The cell that is due has nobody left to take its pretraining from, and runs whole.
+    assert failed == 5 and fake.stages == [("P3-F4-seed0", stage) for stage in ("pretrain", "finetune", "evaluate")]
+    assert "[1/8] P1-F3-seed0: failed: " in said and "3 of 8 cells are finished" in said
+    found = rows(tmp_path)
+    assert [name for name, row in found.items() if row["status"] == "failed"] == list(damaged)
+    for name, (file, _) in damaged.items():
+        assert found[name]["error"].startswith(str(root / name / file)) and found[name]["clean"] == ""
+        assert (root / name / "error.txt").read_text().strip() == found[name]["error"]
+        (root / name / file).unlink()
+        if "record" in file:
+            (root / name / "evaluate" / "done.json").unlink()
+    failed, fake, said = go()
+    assert failed == 0 and "8 of 8 cells are finished" in said and not list(root.glob("*/error.txt"))
+    # The pretraining is taken back from the cell that has made it again.
+    assert fake.stages == [("P1-F3-seed0", "evaluate"), ("P1-F3-seed1", "evaluate"), ("P1-F4-seed1", "finetune")]
+
+
+def test_a_record_that_cannot_be_read_when_its_cell_has_run_fails_the_cell(small, go, tmp_path, monkeypatch):
+    write = FakeCells.__call__
+
+    def damaged(self, recipe, workdir):
+        write(self, recipe, workdir)
+        cut(workdir.record)
+
+    monkeypatch.setattr(FakeCells, "__call__", damaged)
+    failed, _, said = go(cells=small.only(["pretraining=P1", "finetuning=F4", "seed=0"]))
+    assert failed == 1 and "[1/1] P1-F4-seed0: failed: " in said and "0 of 8 cells are finished" in said
+    assert "record.json cannot be read" in (tmp_path / "run" / "P1-F4-seed0" / "error.txt").read_text()
+
+
+@pytest.fixture
+def talk(small, tmp_path, record, monkeypatch):
+    """Runs two cells that say lines, `talk((seconds since the line before, line), …)`; gives those that were passed on.
+
+    The second cell is silent.
+    """
+
+    def talking(*lines, terminal=False):
+        now, page = [0.0], io.StringIO()
+
+        class Process:
+            def __init__(self, hear):
+                self.hear, self.cells = hear, FakeCells(record)
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                pass
+
+            def __call__(self, recipe, workdir):
+                for seconds, line in lines if workdir.root.name == "P1-F3-seed0" else ():
+                    now[0] += seconds
+                    self.hear(line)
+                return self.cells(recipe, workdir)
+
+        monkeypatch.setattr(module, "CellProcess", Process)
+        monkeypatch.setattr(module._Going, "show", lambda self: None)
+        monkeypatch.setattr(module, "Pace", functools.partial(Pace, clock=lambda: now[0]))
+
+        def screen(log):
+            return Screen(log, console=Console(file=page, width=200, soft_wrap=True, force_terminal=terminal))
+
+        run_grid(small, tmp_path / "run", cells=small.only(["pretraining=P1", "finetuning=F3"]), screen=screen)
+        said = [line for line in page.getvalue().splitlines() if "finetune" in line]
+        return said, (tmp_path / "run" / "grid.log").read_text()
+
+    return talking
+
+
+def test_a_cell_that_goes_on_says_a_line_a_minute_with_its_number_and_name(talk):
+    said, log = talk(
+        (30, "finetune 1/9: loss 2.000 (0:08:00 left)"),
+        (30, "finetune 2/9: loss 1.900 (0:07:00 left)"),
+        (59, "finetune 3/9: loss 1.800 (0:06:00 left)"),
+        (2, "finetune 4/9: loss 1.700 (0:05:00 left)"),
+        (59, "finetune 5/9: loss 1.600 (0:04:00 left)"),
+    )
+    passed_on = [
+        "[1/2] P1-F3-seed0: finetune 2/9: loss 1.900 (0:07:00 left)",
+        "[1/2] P1-F3-seed0: finetune 4/9: loss 1.700 (0:05:00 left)",
+    ]
+    assert said == passed_on
+    assert [line.split(" ", 2)[2] for line in log.splitlines() if "finetune" in line] == passed_on
+
+
+def test_a_cell_that_is_done_within_the_minute_says_nothing_of_its_epochs(talk):
+    said, log = talk((30, "finetune 1/2: loss 2.000 (0:01 left)"), (29, "finetune 2/2: loss 1.900 (done)"))
+    assert said == [] and "finetune" not in log
+
+
+def test_what_has_several_lines_is_left_to_the_cell_s_own_log(talk):
+    said, _ = talk((70, "evaluate, at most:\nfinetune"), (1, "finetune 1/2: loss 2.000 (0:01 left)"))
+    assert said == ["[1/2] P1-F3-seed0: finetune 1/2: loss 2.000 (0:01 left)"]
+
+
+def test_a_terminal_has_its_bar_and_no_lines_of_epochs(talk):
+    said, _ = talk((70, "finetune 1/2: loss 2.000 (0:01 left)"), terminal=True)
+    assert said == []

@@ -57,10 +57,16 @@ def grid(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_grid_of_two_by_two_runs_goes_on_and_its_cells_are_the_runs_that_they_would_be_alone(grid, tmp_path, capsys):
+def test_a_grid_of_two_by_two_runs_goes_on_and_its_cells_are_the_runs_that_they_would_be_alone(
+    grid, tmp_path, capsys, monkeypatch
+):
     root = tmp_path / "run"
+    monkeypatch.setattr("advss_tf.grid.running.SECONDS_BETWEEN_LINES", 0.0)
     assert train("--grid", grid, "--workdir", root, "--only", "finetuning=F4") == 0
-    assert "2 of 4 cells are finished" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 4 cells are finished" in said and "[2/2] P3-F4: pretrain 1/1: loss" in said
+    assert (root / "grid.log").read_text().count("[1/2] P1-F4: finetune 2/2: loss") == 1
+    monkeypatch.undo()
     assert train("--grid", grid, "--workdir", root) == 0
     said = capsys.readouterr().out
     assert "4 of 4 cells are finished" in said and "P3-F4: " not in said

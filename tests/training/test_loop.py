@@ -195,3 +195,20 @@ def test_every_variable_that_matters_is_in_a_checkpoint(tmp_path):
     checkpoint.on_epoch_end(0)
     names = [name for name, _ in tf.train.list_variables(str(tmp_path)) if name.startswith("variables/")]
     assert len(names) >= len(model.variables) + len(model.optimizer.variables)
+
+
+@pytest.mark.parametrize("second", ['{"epoch": 2, "lo', "", "[2]", '{"loss": 1.0}', '{"epoch": "2"}'])
+def test_a_history_with_a_line_that_is_no_epoch_s_is_refused_with_its_number(second, tmp_path):
+    path = tmp_path / "history.jsonl"
+    assert read_history(path) == []
+    path.write_text('{"epoch": 1, "loss": 2.0}\n')
+    assert read_history(path) == [{"epoch": 1, "loss": 2.0}]
+    path.write_text(f'{{"epoch": 1, "loss": 2.0}}\n{second}\n{{"epoch": 3}}\n')
+    with pytest.raises(InvalidInput, match=r"history\.jsonl cannot be read, line 2\..*figures lack its epochs"):
+        read_history(path)
+
+
+def test_a_history_of_bytes_that_are_no_text_is_refused(tmp_path):
+    (tmp_path / "history.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInput, match="cannot be read, line 1"):
+        read_history(tmp_path / "history.jsonl")

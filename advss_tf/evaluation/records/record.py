@@ -14,6 +14,8 @@ The names are those of RobustBench's `model_info` where it has one (`name`, `arc
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -231,7 +233,7 @@ def _load_examples(path: Path) -> Examples | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Examples(**{field.name: arrays[field.name] for field in fields(Examples)})
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         expected = ", ".join(field.name for field in fields(Examples))
         raise InvalidInput(
             f"{path.name} does not hold the examples of a record.", expected=expected, received=str(error)

@@ -121,3 +121,14 @@ def test_a_record_says_its_headline_in_one_line(record):
 )
 def test_epsilons_are_written_as_people_write_them(eps, threat, text):
     assert epsilon_text(eps, threat) == text
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 400, -1], ids=str)
+def test_examples_that_are_cut_or_damaged_are_refused(keep, record, tmp_path):
+    path = record.save(tmp_path / "record.json")
+    content = examples_path(path).read_bytes()
+    # -1: of full length, but with other bytes in its first array.
+    damaged = content[:keep] if keep >= 0 else content[:60] + b"\xff" * 60 + content[120:]
+    examples_path(path).write_bytes(damaged)
+    with pytest.raises(InvalidInput, match="does not hold the examples"):
+        Record.load(path)
