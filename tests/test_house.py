@@ -47,6 +47,7 @@ FLOORS = {
     "measuring": 5,
     "outside": 5,
     "refining": 5,
+    "refusing": 5,
     "screen": 5,
     "runner": 5,
     "stages": 5,
