@@ -217,6 +217,7 @@ class Recipe(Part):
         rules.stages_connect,
         pseudo_rules.pseudo_stages_connect,
         pseudo_rules.branches_are_trained,
+        fitting_rules.boundaries_exist,
         fitting_rules.puzzles_fit,
         fitting_rules.padding_fits,
         fitting_rules.auxiliary_reads_what_is_trained,

@@ -35,7 +35,7 @@ class JigsawTask(Part):
     rules: ClassVar[Rules] = (task_rules.permutations_exist,)
     kind: Literal["jigsaw"] = Field(description="Tell in which order the patches of the image were put together.")
     grid: int = Field(default=4, ge=2, description="Patches along each side.")
-    num_permutations: int = Field(default=30, ge=1, description="Orders beside the image as it was.")
+    num_permutations: int = Field(default=30, ge=1, description="Orders beside the image as it was, at most 10000.")
     permutation_set: Literal["auto", "max_hamming", "random"] = Field(
         default="auto", description="Far from each other, or drawn; auto: max_hamming, or random if `faithful`."
     )

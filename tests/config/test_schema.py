@@ -274,7 +274,11 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
         ),
         (
             {"pretrain__task": {"kind": "jigsaw", "grid": 3, "num_permutations": 362880}},
-            "pretrain.task.num_permutations: is more than the patches have. Expected: at most 362879 for grid=3",
+            "pretrain.task.num_permutations: is more orders than are made. Expected: at most 10000 for grid=3",
+        ),
+        (
+            {"pretrain__task": {"kind": "jigsaw", "num_permutations": 10**9}},
+            "pretrain.task.num_permutations: is more orders than are made. Expected: at most 10000 for grid=4, the ima",
         ),
         ({"pretrain__task": {"kind": "jigsaw", "grid": 1}}, "pretrain.task.grid: must be at least 2."),
         (
@@ -366,6 +370,7 @@ def test_fields_that_do_not_go_together_give_one_line(changes, sentence):
     "changes",
     [
         {"pretrain__task": {"kind": "jigsaw", "grid": 2, "num_permutations": 23}},
+        {"pretrain__task": {"kind": "jigsaw", "num_permutations": 10_000}},
         {"pretrain__task": {"kind": "jigsaw", "faithful": True, "identity_share": 0}},
         {"pretrain__attack__epsilon": 0, "pretrain__attack__step_size": None},
         {"pretrain__attack": {"norm": "l2", "epsilon": 2.5}},
