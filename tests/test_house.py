@@ -103,6 +103,7 @@ TESTED_ELSEWHERE = {
     "advss_tf/evaluation/report/svg.py": "tests/evaluation/report/test_writer.py",
     "advss_tf/evaluation/report/tables.py": "tests/evaluation/report/test_writer.py",
     "advss_tf/evaluation/tally.py": "tests/evaluation/test_evaluators.py",
+    "advss_tf/pretext/ensemble_options.py": "tests/pretext/test_ensemble.py",
     "advss_tf/serving/cards.py": "tests/serving/test_export.py",
     "advss_tf/serving/plain_tensorflow.py": "tests/serving/test_verify.py",
     "advss_tf/serving/signatures.py": "tests/serving/test_export.py",
