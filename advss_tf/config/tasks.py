@@ -147,6 +147,16 @@ def _faithful(task: Any) -> Any:
     return {"faithful": True, **task} if able else task
 
 
+def unmirrored(written: Any) -> Any:
+    """A section `pretrain` with a faithful Selfie mirrors no image unless it says so: that is written down in it.
+
+    An ensemble's tasks share their images, which the code of Chen et al. mirrors for the other two: there the data say.
+    """
+    task = written.get("task") if isinstance(written, Mapping) and written.get("flip") is None else None
+    alone = isinstance(task, Mapping) and task.get("kind") == "selfie" and task.get("faithful") is True
+    return {**written, "flip": False} if alone else written
+
+
 Task = Annotated[RotationTask | JigsawTask | SelfieTask | EnsembleTask | Contrast, Field(discriminator="kind")]
 
 

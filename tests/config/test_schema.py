@@ -421,6 +421,17 @@ def test_pretraining_is_augmented_as_the_data_are_unless_it_says_otherwise():
     assert (part.flip, part.crop_padding) == (True, 0)
 
 
+@pytest.mark.parametrize("said", [{}, {"pretrain__flip": None}])
+def test_a_faithful_selfie_mirrors_nothing_unless_told_to_and_the_recipe_says_so(said):
+    task, colour = {"kind": "selfie", "faithful": True}, {"data__flip": True, **said}
+    recipe = make_recipe(_changed(pretrain__task=task, **colour))
+    assert recipe.pretrain.flip is False and recipe.model_dump(mode="json")["pretrain"]["flip"] is False
+    assert make_recipe(recipe.model_dump(mode="json")) == recipe
+    for other in ({"kind": "selfie"}, {"kind": "jigsaw", "faithful": True}, {"kind": "ensemble", "faithful": True}):
+        assert make_recipe(_changed(pretrain__task=other, **colour)).pretrain.flip is None
+    assert make_recipe(_changed(pretrain__task=task, pretrain__flip=True)).pretrain.flip is True
+
+
 def test_what_a_task_of_an_ensemble_says_of_being_faithful_wins_over_the_ensemble_and_is_written_down():
     tasks = [{"kind": "rotation"}, {"kind": "jigsaw"}, {"kind": "selfie", "faithful": False}]
     recipe = make_recipe(_changed(pretrain__task={"kind": "ensemble", "tasks": tasks, "faithful": True}))
