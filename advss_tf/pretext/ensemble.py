@@ -190,6 +190,11 @@ class EnsemblePretraining(RobustModel):
             jit_compile = False
         super().compile(*args, jit_compile=jit_compile, **kwargs)
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """What a loaded model is compiled with, as Keras' own, which leaves it out where `compile` is another."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def call(self, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         return {kind: puzzle(inputs, training=training) for kind, puzzle in self.puzzles.items()}
 

@@ -331,25 +331,25 @@ def test_a_norm_whose_second_derivatives_are_wrong_is_refused_where_they_are_nee
 
 @pytest.mark.parametrize(("kind", "exact"), [("group", False), ("layer", False), ("batch", True)])
 def test_the_norms_that_are_refused_are_those_whose_second_derivatives_are_wrong(kind, exact):
-    """The slope of |∂ sum(w · y) / ∂x|² along one direction of the pixels, against differences in float64."""
+    """The slope of u · ∂(w · y)/∂x along one direction of the pixels, against differences; u and it sum to no zero."""
     rng = np.random.default_rng(0)
     norm = norms()[kind]
     norm.build((None, 3, 3, 4))
-    x, along = (tf.constant(rng.normal(size=(2, 3, 3, 4)), tf.float32) for _ in range(2))
-    weights = tf.constant(rng.normal(size=(2, 3, 3, 4)), tf.float32)
+    x, weights = (tf.constant(rng.normal(size=(2, 3, 3, 4)), tf.float32) for _ in range(2))
+    u, along = (tf.constant(rng.random(size=(2, 3, 3, 4)), tf.float32) for _ in range(2))
     call = fused(keras.Sequential([keras.Input((3, 3, 4)), norm])) if kind == "batch" else norm
 
-    def length(point):
+    def height_along_u(point):
         with tf.GradientTape() as tape:
             tape.watch(point)
             height = tf.reduce_sum(weights * call(point))
-        return tf.reduce_sum(tape.gradient(height, point) ** 2)
+        return tf.reduce_sum(u * tape.gradient(height, point))
 
     with tf.GradientTape() as tape:
         tape.watch(x)
-        value = length(x)
+        value = height_along_u(x)
     slope = float(tf.reduce_sum(tape.gradient(value, x) * along))
-    differences = float(length(x + 0.01 * along) - length(x - 0.01 * along)) / 0.02
+    differences = float(height_along_u(x + 0.01 * along) - height_along_u(x - 0.01 * along)) / 0.02
     assert (abs(slope - differences) < 0.01 * abs(differences)) == exact, (slope, differences)
 
 
@@ -362,6 +362,15 @@ def test_xla_is_asked_for_where_there_are_second_derivatives(asked, options, com
     model = ensemble_of(**options)
     model.compile(keras.optimizers.SGD(RATE), jit_compile=asked)
     assert model.jit_compile is compiled
+
+
+def test_a_loaded_one_is_compiled_as_it_was(tiny_images, tmp_path):
+    model = ensemble_of()
+    stepped(model, tiny_images)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.compiled and loaded.jit_compile is False and float(loaded.optimizer.learning_rate) == RATE
+    assert int(loaded.optimizer.iterations) == 1
 
 
 def test_each_task_s_accuracy_stands_beside_what_guessing_it_reaches():
