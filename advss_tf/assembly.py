@@ -21,7 +21,7 @@ from advss_tf import config
 from advss_tf.attacks import ProjectedGradientDescent, get_threat
 from advss_tf.config.contrastive_rules import WITH_NEGATIVES
 from advss_tf.data import ImageData, PseudoLabels, load_data
-from advss_tf.encoders import build_encoder
+from advss_tf.encoders import boundary, build_encoder, reset_after
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.outside import digest_of, learned_outside, origin_of
@@ -158,6 +158,27 @@ def check_probe(recipe: config.Recipe, data: ImageData) -> None:
             expected=f"pretrain.probe.k of at most {found}, or probe: null",
             received=f"k={probe.k}",
         )
+
+
+def num_classes_of(data: ImageData) -> int:
+    """The number of classes that finetuning learns.
+
+    Raises:
+        InvalidInput: if the images have no labels.
+    """
+    if data.num_classes is None:
+        raise InvalidInput("Finetuning needs labels.", expected="labelled images", received=f"data {data.name!r}")
+    return data.num_classes
+
+
+def as_it_starts(recipe: config.Recipe, encoder: keras.Model) -> keras.Model:
+    """An encoder that has learned something, as the `finetune` section starts from it: reset in part if it says so.
+
+    Raises:
+        InvalidInput: if the encoder has no such boundary.
+    """
+    part = section(recipe, "finetune")
+    return reset_after(encoder, part.boundary or boundary(encoder)) if part.reset_after_boundary else encoder
 
 
 def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> RobustModel:

@@ -67,6 +67,18 @@ def measure(
     return files
 
 
+def check_measures(recipe: config.Recipe, data: ImageData) -> None:
+    """Refuses an evaluation that lacks its images, or the files that it names.
+
+    Raises:
+        InvalidInput: if there is no test split, or a baseline or photographs of frost are not there or are damaged.
+    """
+    data.test(recipe.evaluate.batch_size)
+    wanted = recipe.evaluate.corruptions
+    if wanted is not None:
+        _files_of(wanted, side=min(data.image_shape[:2]))
+
+
 def _wanted(
     recipe: config.Recipe, workdir: Workdir, *, strategy: tf.distribute.Strategy, say: Callable[[str], None]
 ) -> Iterator[tuple[Path, Callable[..., Any]]]:
@@ -105,16 +117,22 @@ def _wanted(
 def _corrupted(
     wanted: config.Corruptions, model: Callable[..., Any], data: tf.data.Dataset, **options: Any
 ) -> DistortionRecord:
-    side = min(data.element_spec[0].shape[1:3])
     return evaluate_corruptions(
         model,
         data,
         corruptions=CORRUPTIONS + EXTRA_CORRUPTIONS * wanted.extra,
         severities=wanted.severities,
-        frost_images=None if wanted.frost is None else frost_photographs(wanted.frost, side=side),
-        baseline=None if wanted.baseline is None else DistortionRecord.load(wanted.baseline),
+        **_files_of(wanted, side=min(data.element_spec[0].shape[1:3])),
         **options,
     )
+
+
+def _files_of(wanted: config.Corruptions, *, side: int) -> dict[str, Any]:
+    """What the files say that an evaluation under corruptions names."""
+    return {
+        "frost_images": None if wanted.frost is None else frost_photographs(wanted.frost, side=side),
+        "baseline": None if wanted.baseline is None else DistortionRecord.load(wanted.baseline),
+    }
 
 
 def data_info(recipe: config.Recipe, data: ImageData, *, split: str = "test") -> dict[str, Any]:

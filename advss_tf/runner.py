@@ -16,9 +16,8 @@ from collections.abc import Sequence
 import keras
 
 from advss_tf import assembly, config
-from advss_tf.clustering import checked_sizes
 from advss_tf.errors import InvalidInput, one_of
-from advss_tf.refining import check_source
+from advss_tf.refusing import refuse_early
 from advss_tf.screen import Screen
 from advss_tf.stages import STAGES
 from advss_tf.staging import Run, meet
@@ -51,7 +50,7 @@ def run(
     left = _unfinished(chosen, workdir, screen)
     if left:
         here = Run(recipe, workdir, assembly.data_of(recipe), strategy, screen)
-        _refuse_early(here, left)
+        refuse_early(here, left)
         for name in left:
             _stage(here, name)
     meet(strategy)  # a worker that leaves early takes the others with it
@@ -80,19 +79,6 @@ def planned(recipe: config.Recipe, stages: Sequence[str] | None = None) -> list[
                 received=f"stages={','.join(stages or ())}",
             )
     return [name for name in has if has[name] and (stages is None or name in stages)]
-
-
-def _refuse_early(here: Run, names: Sequence[str]) -> None:
-    """Refuses what the data are too few for, or what is not there, before the first stage, not after hours of it."""
-    recipe, data = here.recipe, here.data
-    if "pretrain" in names:
-        assembly.check_probe(recipe, data)
-        assembly.check_batch(recipe, data)
-    if "cluster" in names:
-        checked_sizes(assembly.section(recipe, "cluster").sizes, data, name="cluster.sizes")
-        check_source(here)
-    if "refine" in names:
-        checked_sizes((assembly.section(recipe, "refine").clusters,), data, name="refine.clusters")
 
 
 def _stage(here: Run, name: str) -> None:

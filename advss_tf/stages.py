@@ -18,8 +18,7 @@ import keras
 import tensorflow as tf
 
 from advss_tf import assembly
-from advss_tf.encoders import boundary, load_encoder, reset_after
-from advss_tf.errors import InvalidInput
+from advss_tf.encoders import load_encoder
 from advss_tf.evaluation import load_model_for_evaluation, load_record, write_report
 from advss_tf.measuring import measure
 from advss_tf.outside import learned_outside, origin_of
@@ -72,12 +71,11 @@ def pretrain(here: Run) -> dict[str, Any]:
 def finetune(here: Run) -> dict[str, Any]:
     """Learns from labels, on top of what pretraining handed over, or from scratch."""
     recipe, data, part = here.recipe, here.data, assembly.section(here.recipe, "finetune")
-    if data.num_classes is None:
-        raise InvalidInput("Finetuning needs labels.", expected="labelled images", received=f"data {data.name!r}")
+    classes = assembly.num_classes_of(data)
     steps = data.steps_per_epoch(part.batch_size, "train")
     start = _start(here)
     with here.strategy.scope():
-        model = assembly.classifier_of(recipe, _starting_encoder(here, start), data.num_classes)
+        model = assembly.classifier_of(recipe, _starting_encoder(here, start), classes)
         model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
     warn_of_rims(here, "finetune", model, data.crop_padding)
     select = part.select
@@ -165,13 +163,9 @@ def _start(here: Run) -> Path | None:
 
 
 def _starting_encoder(here: Run, path: Path | None) -> keras.Model:
-    part = assembly.section(here.recipe, "finetune")
     if path is None:
         return assembly.encoder_of(here.recipe, here.data.image_shape)
-    encoder = load_encoder(path)
-    if part.reset_after_boundary:
-        encoder = reset_after(encoder, part.boundary or boundary(encoder))
-    return encoder
+    return assembly.as_it_starts(here.recipe, load_encoder(path))
 
 
 def _save_model(model: keras.Model, path: Path) -> None:

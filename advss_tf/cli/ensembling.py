@@ -3,6 +3,7 @@
 Synopsis:
 
     advss-ensemble runs/rotation runs/jigsaw runs/selfie --out=runs/ensemble
+    advss-ensemble runs/rotation runs/jigsaw runs/selfie --out=runs/faithful --faithful    # as Chen et al. 2020
     advss-evaluate runs/ensemble --data=digits
 """
 
@@ -18,6 +19,10 @@ from advss_tf.cli.starting import command, quiet_import, start
 from advss_tf.errors import InvalidInput
 from advss_tf.workdir import Workdir
 
+_FAITHFUL = (
+    "combine as the code of Chen et al. 2020 does: the ensemble is the mean of the probabilities, not its logarithm; "
+    "the SavedModel serves both, its cards say which"
+)
 _CLASS_NAMES = "one name per class, A,B,…; by default those that the runs say"
 
 
@@ -35,6 +40,7 @@ def flags() -> argparse.ArgumentParser:
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a run's folder, or a .keras file of a classifier")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the SavedModel to write, a new folder")
+    parser.add_argument("--faithful", action="store_true", help=_FAITHFUL)
     parser.add_argument("--class_names", metavar="A,B", help=_CLASS_NAMES)
     return parser
 
@@ -49,9 +55,10 @@ def main(args: argparse.Namespace) -> int:
     names = _class_names(files) if args.class_names is None else args.class_names.split(",")
     models = [_loaded(file) for file in files]
     # Of a classifier that was trained beside a puzzle, the classifier alone.
-    model = RobustEnsemble([getattr(each, "supervised", each) for each in models])
+    model = RobustEnsemble([getattr(each, "supervised", each) for each in models], faithful=args.faithful)
     about = [_about(file, each) for file, each in zip(files, models, strict=True)]
-    provenance = {"members": about, **_external(files)}
+    combined = {"combine": model.combine, "faithful": model.faithful}
+    provenance = {"members": about, **combined, **_external(files)}
     export_ensemble(model, out, class_names=names, provenance=provenance)
     print(f"Ensemble of {len(files)} classifiers: {out}")
     return 0

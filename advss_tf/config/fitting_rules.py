@@ -3,10 +3,10 @@
 Synopsis:
 
     class Recipe(Part):
-        rules = (fitting_rules.puzzles_fit, fitting_rules.auxiliary_reads_what_is_trained)
+        rules = (fitting_rules.boundaries_exist, fitting_rules.puzzles_fit)
 
 A recipe knows the size of its images where it resizes them, and that of the digits. Of others the tasks themselves
-refuse what does not fit, when they are built.
+refuse what does not fit, when they are built. It knows the stages of its own encoder, not their blocks.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 STAGE_BEFORE_LAST = {"resnet20": "stage2", "wide_resnet": "stage2", "resnet18": "stage3", "resnet50v2": "stage3"}
 """The last stage but one of each network."""
 
+_BESIDE_STAGES = ("images", "normalization", "stem", "final", "features")
+"""What the names of layers outside of the stages begin with."""
+
 
 class _Posed(NamedTuple):
     """A puzzle of a recipe: where it stands, and the last stage that reads its patches, if that is said."""
@@ -31,6 +34,16 @@ class _Posed(NamedTuple):
     path: str
     task: tasks.Member
     boundary: str | None
+
+
+def boundaries_exist(recipe: schema.Recipe) -> Iterator[Fault]:
+    """A network is cut at one of its stages, or at a layer whose name tells where it stands."""
+    for path, boundary in _boundaries(recipe):
+        if boundary is not None and not _stands_in(boundary, recipe.encoder.kind):
+            stages = _stages_of(recipe.encoder.kind)
+            expected = f"one of {stages}, a block such as '{stages[-1]}_block1', a layer, or null for {stages[-2]!r}"
+            what = f"is no part of {recipe.encoder.kind}"
+            yield Fault(path, what, expected, f"{path.rpartition('.')[2]}={boundary!r}")
 
 
 def puzzles_fit(recipe: schema.Recipe) -> Iterator[Fault]:
@@ -46,8 +59,10 @@ def puzzles_fit(recipe: schema.Recipe) -> Iterator[Fault]:
         grid = path if path.endswith(".tasks") else f"{path}.grid"
         if task.kind == "jigsaw":
             yield from _pieces_fit(task, sides, path=grid)
-        else:
-            yield from _patches_fit(task, boundary or STAGE_BEFORE_LAST[recipe.encoder.kind], sides, path=grid)
+            continue
+        last = boundary or STAGE_BEFORE_LAST[recipe.encoder.kind]
+        if _stands_in(last, recipe.encoder.kind):  # else the boundary is at fault, not the grid
+            yield from _patches_fit(task, last, sides, path=grid)
 
 
 def padding_fits(recipe: schema.Recipe) -> Iterator[Fault]:
@@ -90,6 +105,31 @@ def _all_frozen(reads: str | None, finetune: schema.Finetune, encoder: str) -> b
 def _written(boundary: str | None) -> str:
     """A boundary as a fault shows it."""
     return "null" if boundary is None else repr(boundary)
+
+
+def _boundaries(recipe: schema.Recipe) -> Iterator[tuple[str, str | None]]:
+    """Every place where the recipe's own encoder is cut, and at what; null stands for the last stage but one."""
+    pretrain, part = recipe.pretrain, recipe.finetune
+    if pretrain is not None:
+        yield "pretrain.task.boundary", getattr(pretrain.task, "boundary", None)
+        for number, member in enumerate(getattr(pretrain.task, "tasks", None) or ()):
+            yield f"pretrain.task.tasks[{number}].boundary", getattr(member, "boundary", None)
+    # Another encoder may have other stages.
+    if part is not None and part.start in ("pretrained", "scratch"):
+        if part.auxiliary is not None:
+            yield "finetune.auxiliary.task.boundary", getattr(part.auxiliary.task, "boundary", None)
+        if part.train == "partial" or part.reset_after_boundary:
+            yield "finetune.boundary", part.boundary
+
+
+def _stages_of(kind: str) -> list[str]:
+    return [f"stage{number}" for number in range(1, int(STAGE_BEFORE_LAST[kind].removeprefix("stage")) + 2)]
+
+
+def _stands_in(boundary: str, kind: str) -> bool:
+    """Whether a network may have such a layer, or layers whose names begin so."""
+    stage = re.fullmatch(r"(stage\d+)(_block\d+(_\w+)?)?", boundary)
+    return stage[1] in _stages_of(kind) if stage else boundary.partition("_")[0] in _BESIDE_STAGES
 
 
 def _sides(recipe: schema.Recipe) -> tuple[int, ...] | None:

@@ -30,10 +30,11 @@ def settled(recipe: Recipe) -> Recipe:
     `finetune.freeze_random`, which allows what `start` and `train` say; in the mode plain of `finetune.auxiliary`,
     where the task is neither learned nor climbed, its `weight` and `copies`, in other modes what says the same as null;
     in pretraining without an attack `clean_weight`, as the clean loss is then the whole, and an ensemble's
-    `diversity_weight`, as the diversity is of the attacked losses; `pretrain.flip` and `pretrain.crop_padding` where
-    `data` says the same; in every training `micro_batch_norm`, which allows what `micro_batches` says. Of contrastive
-    methods `invariance` where no invariance has a weight, `pseudo_weight` and `perturbation` without pseudo-labels,
-    `tau_plus` without hard negatives, and `cache`, as the gradient is the same.
+    `diversity_weight`, as the diversity is of the attacked losses; an ensemble's `own_norms` without Selfie, whose they
+    would be; `pretrain.flip` and `pretrain.crop_padding` where `data` says the same; in every training
+    `micro_batch_norm`, which allows what `micro_batches` says. Of contrastive methods `invariance` where no invariance
+    has a weight, `pseudo_weight` and `perturbation` without pseudo-labels, `tau_plus` without hard negatives, and
+    `cache`, as the gradient is the same.
 
     `pretrain.probe` is not: it changes no weight, but a run that took over another's pretraining would have numbers in
     its history that are not those of its own probe.
@@ -52,10 +53,12 @@ def _settled_pretrain(part: Pretrain, data: Data) -> Pretrain:
     part = _reset(
         part, "micro_batch_norm", *(name for name in AUGMENTATION if getattr(part, name) == getattr(data, name))
     )
-    return part.model_copy(update={"task": _settled_contrast(task)})
+    return part.model_copy(update={"task": _settled_task(task)})
 
 
-def _settled_contrast(task: Task) -> Task:
+def _settled_task(task: Task) -> Task:
+    if isinstance(task, EnsembleTask) and not any(member.kind == "selfie" for member in task.members):
+        return _reset(task, "own_norms")
     asymmetry = getattr(task, "asymmetry", None)
     if asymmetry is not None and asymmetry.beta is None:
         task = task.model_copy(update={"asymmetry": _reset(asymmetry, "tau_plus")})

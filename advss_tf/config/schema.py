@@ -20,7 +20,7 @@ from .evaluation import Evaluate
 from .kinds import Data, Descent, Network, Sgd
 from .parts import Part, Radius, Rules, Step, Text
 from .protocol import REFINEMENT, filled, preset_is_kept, presets_stand_in, refilled
-from .tasks import Auxiliary, Task
+from .tasks import Auxiliary, Task, unmirrored
 
 
 class Attack(Part):
@@ -86,7 +86,8 @@ class Pretrain(Stage):
     task: Task = Field(description="What the encoder learns: a puzzle, or how views of an image belong together.")
     attack: Attack | None = Field(description="Attack on the training images; null: clean training.")
     flip: bool | None = Field(
-        default=None, description="Mirror half of the images in pretraining alone; null: as `data` says."
+        default=None,
+        description="Mirror half of the images in pretraining alone; null: as `data` says, no for a faithful Selfie.",
     )
     crop_padding: int | None = Field(
         default=None, ge=0, description="Padding before a random crop in pretraining alone; null: as `data` says."
@@ -94,6 +95,11 @@ class Pretrain(Stage):
     probe: Probe | None = Field(
         default=None, description="How well features tell classes, in the history alone, {} for defaults; null: none."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_data(cls, written: Any) -> Any:
+        return unmirrored(written)
 
 
 Sizes = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
@@ -226,6 +232,7 @@ class Recipe(Part):
         rules.stages_connect,
         pseudo_rules.pseudo_stages_connect,
         pseudo_rules.branches_are_trained,
+        fitting_rules.boundaries_exist,
         fitting_rules.puzzles_fit,
         fitting_rules.padding_fits,
         fitting_rules.auxiliary_reads_what_is_trained,

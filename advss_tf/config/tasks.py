@@ -35,7 +35,7 @@ class JigsawTask(Part):
     rules: ClassVar[Rules] = (task_rules.permutations_exist,)
     kind: Literal["jigsaw"] = Field(description="Tell in which order the patches of the image were put together.")
     grid: int = Field(default=4, ge=2, description="Patches along each side.")
-    num_permutations: int = Field(default=30, ge=1, description="Orders beside the image as it was.")
+    num_permutations: int = Field(default=30, ge=1, description="Orders beside the image as it was, at most 10000.")
     permutation_set: Literal["auto", "max_hamming", "random"] = Field(
         default="auto", description="Far from each other, or drawn; auto: max_hamming, or random if `faithful`."
     )
@@ -145,6 +145,16 @@ def _faithful_throughout(written: Any) -> Any:
 def _faithful(task: Any) -> Any:
     able = isinstance(task, Mapping) and task.get("kind") in ("jigsaw", "selfie")
     return {"faithful": True, **task} if able else task
+
+
+def unmirrored(written: Any) -> Any:
+    """A section `pretrain` with a faithful Selfie mirrors no image unless it says so: that is written down in it.
+
+    An ensemble's tasks share their images, which the code of Chen et al. mirrors for the other two: there the data say.
+    """
+    task = written.get("task") if isinstance(written, Mapping) and written.get("flip") is None else None
+    alone = isinstance(task, Mapping) and task.get("kind") == "selfie" and task.get("faithful") is True
+    return {**written, "flip": False} if alone else written
 
 
 Task = Annotated[RotationTask | JigsawTask | SelfieTask | EnsembleTask | Contrast, Field(discriminator="kind")]

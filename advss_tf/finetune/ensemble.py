@@ -6,12 +6,16 @@ Synopsis:
     ensemble(images)                                            # log of the mean probabilities, (B, num_classes)
     evaluate(ensemble, test)                                    # attacked as the one model that it is
     ensemble.save("ensemble.keras")
+    RobustEnsemble([selfie, rotation, jigsaw], faithful=True)   # the mean probabilities themselves, as in the paper
 
 Chen et al. (CVPR 2020, arXiv 2003.12862) average the softmax probabilities of three networks that were finetuned from
-three pretext tasks, and attack these probabilities. A cross-entropy that takes them for logits is nearly flat: a
-second softmax confines it to [log(e + K - 1) - 1, log(e + K - 1)], and where a member's softmax has saturated, float32
-loses a part of its gradient. An attack that steps by the gradient's sign feels only the second: the surer the members,
-the more it misses. Their logarithm says the same and hides nothing, so it is the default.
+three pretext tasks, and attack these probabilities p; `faithful=True` gives them. A cross-entropy that takes them for
+logits is nearly flat, as a second softmax confines it to [log(e + K - 1) - 1, log(e + K - 1)]; its gradient is that of
+-p_y, and of the other classes' p_j a little. An attack that steps by the gradient's sign feels none of that, as long as
+no member is too sure. In float32 a p_y of a member whose margin is above about 17 is 1, and what the gradient has of
+the right class's logit exactly 0: where that was all, the attack stands still, and the image counts as robust. So the
+surer the members, the more it misses. The logarithm, made of the members' `log_softmax`, says the same, loses nothing
+until the other classes' probabilities underflow (a margin of about 88), and is the default.
 """
 
 from __future__ import annotations
@@ -44,10 +48,11 @@ class RobustEnsemble(keras.Model):
     Args:
         members: At least two built Keras models, images -> logits, with equally many classes and image shapes that go
             together. A model that is not Functional or Sequential says its number of classes as `num_classes`.
-        combine: `"log_mean_probability"`: logits, log p. `"mean_probability"`: p itself, as in the paper. A
-            cross-entropy taken of p as if it were logits is an attack that finds too little, so that robustness looks
-            larger than it is; `advss_tf.evaluate` notices p, warns, and attacks its logarithm.
+        combine: `"log_mean_probability"`: logits, log p. `"mean_probability"`: p itself. A cross-entropy taken of p as
+            if it were logits is an attack that finds too little where members are sure, so that robustness looks
+            larger than it is; `advss_tf.evaluate` notices p, warns, and attacks its logarithm. None as `faithful` says.
         weights: One positive number per member, normalised to the sum 1; None for equal weights.
+        faithful: Whether `combine` is as in the paper and its code, `"mean_probability"`, unless it is given.
         name: The model's name.
 
     Attributes:
@@ -60,7 +65,7 @@ class RobustEnsemble(keras.Model):
         training: Passed on to the members.
 
     Returns:
-        `(batch, num_classes)` float32: logits, or probabilities with `combine="mean_probability"`.
+        `(batch, num_classes)` float32: logits, or probabilities where `combine` is `"mean_probability"`.
 
     Raises:
         InvalidInput: if there are fewer than two members, one is not a classifier that ends in logits, they do not go
@@ -72,15 +77,20 @@ class RobustEnsemble(keras.Model):
         self,
         members: Sequence[keras.Model],
         *,
-        combine: str = "log_mean_probability",
+        combine: str | None = None,
         weights: Sequence[float] | None = None,
+        faithful: bool = False,
         name: str | None = "ensemble",
     ) -> None:
         members = _checked_members(members)
         num_classes, image_shape = _common_classes(members), _common_shape(members)
         super().__init__(name=name)
         self.members = members
-        self.combine = one_of("combine", combine, COMBINE)
+        default = "mean_probability" if faithful else "log_mean_probability"
+        self.combine, self.faithful = (
+            one_of("combine", default if combine is None else combine, COMBINE),
+            bool(faithful),
+        )
         self.member_weights = _normalised(weights, len(members))
         self.num_classes, self.image_shape = num_classes, image_shape
         self.built = True
@@ -118,6 +128,7 @@ class RobustEnsemble(keras.Model):
             "members": [keras.saving.serialize_keras_object(member) for member in self.members],
             "combine": self.combine,
             "weights": list(self.member_weights),
+            "faithful": self.faithful,
             "name": self.name,
         }
 
@@ -170,10 +181,15 @@ def _classes_of(member: keras.Model) -> int | None:
     return count if isinstance(count, int) and count >= 2 else None
 
 
-def _gives_probabilities(member: keras.Model) -> bool:
+def _gives_probabilities(member: Any, output: int = 0) -> bool:
+    """Whether an output of a model or a layer is that of a softmax, in however many models it is wrapped."""
     # The softmax of probabilities is the very mistake that this model is there to avoid.
-    last = member.layers[-1] if isinstance(member, keras.Sequential) or hasattr(member, "operations") else None
-    softmax = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
+    if isinstance(member, keras.Sequential) and member.layers:
+        return _gives_probabilities(member.layers[-1])
+    if isinstance(member, keras.Function):
+        made_by = member.outputs[output]._keras_history
+        return _gives_probabilities(made_by.operation, made_by.tensor_index)
+    softmax = type(member).__name__ == "Softmax" or getattr(member, "activation", None) is keras.activations.softmax
     return softmax or getattr(member, "combine", None) == "mean_probability"
 
 

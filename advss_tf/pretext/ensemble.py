@@ -25,9 +25,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.encoders.stages import boundary as default_boundary
-from advss_tf.errors import InvalidInput, one_of
+from advss_tf.errors import one_of
 from advss_tf.losses import diversity
+from advss_tf.pretext.ensemble_options import check_second_derivatives, checked_boundary, checked_weight
 from advss_tf.pretext.members import COMMON, checked_tasks, make_puzzles
 from advss_tf.pretext.mixed import MixedPuzzle
 from advss_tf.randomness import fold
@@ -87,7 +87,8 @@ class EnsemblePretraining(RobustModel):
         puzzles: The tasks' models by kind; their layers through `boundary` are the encoder's.
 
     Raises:
-        InvalidInput: if the tasks are no ensemble, a word or a number is out of range, or as the tasks do.
+        InvalidInput: if the tasks are no ensemble, a word or a number is out of range, the diversity has a weight and
+            the encoder a norm with wrong second derivatives, or as the tasks do.
     """
 
     def __init__(
@@ -105,8 +106,10 @@ class EnsemblePretraining(RobustModel):
         seed: int = 0,
         name: str | None = "ensemble",
     ) -> None:
-        boundary = _checked_boundary(boundary, one_of("shared", shared, ("trunk", "encoder")), encoder)
-        diversity_weight = _checked_weight(diversity_weight)
+        boundary = checked_boundary(boundary, one_of("shared", shared, ("trunk", "encoder")), encoder)
+        diversity_weight = checked_weight(diversity_weight)
+        if attack and diversity_weight:
+            check_second_derivatives(checked_encoder(encoder))
         puzzles = make_puzzles(
             checked_encoder(encoder),
             checked_tasks(tasks),
@@ -152,6 +155,11 @@ class EnsemblePretraining(RobustModel):
         return sum(puzzle.chance for puzzle in self.puzzles.values()) / len(self.puzzles)
 
     @property
+    def chances(self) -> dict[str, float]:
+        own = {f"{kind}_{name}": chance for kind, task in self.puzzles.items() for name, chance in task.chances.items()}
+        return {**super().chances, **own}
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """What an exported encoder should say of the puzzles that it learned, as JSON."""
         own = {name: getattr(self, name) for name in ("chance", "shared", "boundary", "own_norms")}
@@ -169,6 +177,23 @@ class EnsemblePretraining(RobustModel):
         """The variables that some task trains, each once."""
         trained = [variable for puzzle in self.puzzles.values() for variable in puzzle.trainable_variables]
         return list({id(variable): variable for variable in trained}.values())
+
+    def compile(self, *args: Any, jit_compile: bool | str = "auto", **kwargs: Any) -> None:
+        """As Keras' own; but `"auto"` is never XLA where there is a diversity, whose second derivatives take it long.
+
+        Args:
+            *args: As in Keras.
+            jit_compile: `True` compiles the step with XLA, `"auto"` as Keras does, if there is no diversity.
+            **kwargs: As in Keras.
+        """
+        if jit_compile == "auto" and "diversity" in self.loss_weights:
+            jit_compile = False
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """What a loaded model is compiled with, as Keras' own, which leaves it out where `compile` is another."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         return {kind: puzzle(inputs, training=training) for kind, puzzle in self.puzzles.items()}
@@ -269,26 +294,3 @@ def _loss_weights(puzzles: dict[str, MixedPuzzle], diversity_weight: float) -> d
         for term, weight in puzzle.loss_weights.items()
     }
     return {**weights, "diversity": diversity_weight} if diversity_weight else weights
-
-
-def _checked_boundary(boundary: str | None, shared: str, encoder: Any) -> str | None:
-    """Where the tasks part; None where they share all layers."""
-    if shared == "trunk":
-        return boundary or default_boundary(checked_encoder(encoder))
-    if boundary is not None:
-        raise InvalidInput(
-            "`boundary` ends a trunk, and with shared='encoder' there is none.",
-            expected="boundary=None (Selfie has a `boundary` of its own among its options), or shared='trunk'",
-            received=f"boundary={boundary!r}",
-        )
-    return None
-
-
-def _checked_weight(weight: float) -> float:
-    if not 0 <= weight < float("inf"):
-        raise InvalidInput(
-            "`diversity_weight` turns the sign of a term whose sign is fixed, or is no number.",
-            expected="a finite number >= 0",
-            received=f"diversity_weight={weight}",
-        )
-    return weight

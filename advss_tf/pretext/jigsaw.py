@@ -67,7 +67,7 @@ class Jigsaw(LabelledPuzzle):
     Args:
         encoder: Functional Keras model, images -> features.
         grid: Patches along each side, 2 or more.
-        num_permutations: Permutations beside the identity, at most (grid²)! - 1.
+        num_permutations: Permutations beside the identity, at most (grid²)! - 1, and at most 10,000 that are not given.
         permutation_set: `"max_hamming"` or `"random"`, see `make_permutations`; `"auto"` as `faithful` says. With
             `permutations` it is only their name, by default `"given"`.
         identity_share: Share of images, in [0, 1), that are left as they were beside those whose drawn label is 0;

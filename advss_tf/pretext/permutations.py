@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from advss_tf.config.task_rules import MOST_PERMUTATIONS
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.randomness import derived_seed
 
@@ -38,14 +39,15 @@ def make_permutations(kind: str, num_patches: int, num_permutations: int, *, see
     Args:
         kind: `"random"`, drawn uniformly, or `"max_hamming"`, see `max_hamming_permutations`.
         num_patches: Patches of an image, 2 or more.
-        num_permutations: How many, from 1 to `num_patches! - 1`.
+        num_permutations: How many, from 1 to `num_patches! - 1`, and at most 10,000: the time that a large set takes
+            grows with the square of it.
         seed: The run's seed.
 
     Returns:
         `(num_permutations, num_patches)` int32, each row the numbers 0 … num_patches - 1 in some order.
 
     Raises:
-        InvalidInput: if the kind is not known, or there are not so many permutations.
+        InvalidInput: if the kind is not known, there are not so many permutations, or they are more than are made.
     """
     one_of("permutation_set", kind, KINDS)
     _refuse_more_than_exist(num_patches, num_permutations)
@@ -146,10 +148,11 @@ def _rank(smallest: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def _refuse_more_than_exist(num_patches: int, num_permutations: int) -> None:
-    most = math.factorial(num_patches) - 1
+    exist = math.factorial(num_patches) - 1
+    most = min(exist, MOST_PERMUTATIONS)
     if not isinstance(num_permutations, int) or not 1 <= num_permutations <= most:
         raise InvalidInput(
-            "There are not so many permutations.",
+            "There are not so many permutations." if most == exist else "So many permutations are not made.",
             expected=f"1 to {most} beside the identity, for {num_patches} patches",
             received=f"num_permutations={num_permutations}",
         )

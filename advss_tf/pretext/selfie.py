@@ -56,13 +56,16 @@ class Selfie(MixedPuzzle):
     | `double_softmax` | True | False | probabilities go into a loss that takes logits: it stays in [0.74, 1.74] for |
     |  |  |  | four masked patches, and its gradient is nearly flat |
     | `summed_loss` | True | False | the loss, and so the step, grows with the number of masked patches |
+    | `pretrain.flip` | False | as `data` | of a recipe, if it is null: that code mirrors no image for this task |
+
+    In Python the last row is the data's: `dataclasses.replace(data, flip=False)`. An ensemble's tasks share their
+    images, and that code mirrors those of rotation and jigsaw: there the data, or `pretrain.flip`, say it.
 
     That code also drops attention weights, and draws anew what is dropped at every step of the attack; here `dropout`
     drops the outputs of sublayers, one draw for the clean pass and one for the attack and the attacked pass. That it
-    mirrors no image and shifts by 2 pixels at most is the data's business: `dataclasses.replace(data, flip=False,
-    crop_padding=2)`, in a recipe `pretrain.flip` and `pretrain.crop_padding`. At validation it masks each batch
-    otherwise; here every batch of an evaluation has the same masks. Its attack runs in training mode, which has dropout
-    as well: `ProjectedGradientDescent(…, batch_norm="training")`.
+    shifts by 2 pixels at most is `crop_padding=2` of the data, in a recipe `pretrain.crop_padding`. At validation it
+    masks each batch otherwise; here every batch of an evaluation has the same masks. Its attack runs in training mode,
+    which has dropout as well: `ProjectedGradientDescent(…, batch_norm="training")`.
 
     Args:
         encoder: Functional Keras model, images of one size -> features.

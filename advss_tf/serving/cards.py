@@ -82,13 +82,18 @@ def classifier_card(class_names: Sequence[str], head: Mapping[str, Any]) -> dict
     }
 
 
-def ensemble_card(image_shape: Sequence[int], members: Sequence[str], weights: Sequence[float]) -> dict[str, Any]:
-    """What `ensemble.json` holds: what it takes, and its members' names and weights in the order of the variables."""
+def ensemble_card(
+    image_shape: Sequence[int], members: Sequence[str], weights: Sequence[float], *, combine: str
+) -> dict[str, Any]:
+    """What `ensemble.json` holds: what it takes, its members' names and weights in the order of the variables, and
+    what the ensemble itself gives.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "input_shape": list(image_shape),
         "members": list(members),
         "weights": list(weights),
+        "combine": combine,
     }
 
 

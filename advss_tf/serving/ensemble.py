@@ -8,7 +8,8 @@ Synopsis:
     verify_export("served/1", images=images, expected=ensemble.logits(images).numpy())
 
 Its checkpoint holds every variable under `member0/`, `member1/`, … and its Keras path. `assets.extra/advss/` holds
-`classifier.json` (the classes, the variables), `ensemble.json` (the members' names and weights) and `provenance.json`.
+`classifier.json` (the classes, the variables), `ensemble.json` (the members' names and weights, `combine`) and
+`provenance.json`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from advss_tf.serving.cards import classifier_card, ensemble_card, provenance_ca
 from advss_tf.serving.export import check_logits, network_of, values_of, write_export
 from advss_tf.serving.signatures import classifier_module
 
-_PARTS = ("members", "member_weights", "image_shape", "num_classes", "logits")
+_PARTS = ("members", "member_weights", "combine", "image_shape", "num_classes", "logits")
 
 
 def export_ensemble(
@@ -62,7 +63,9 @@ def export_ensemble(
     variables = _variables(ensemble.members)
     cards = {
         "classifier": classifier_card(names, variables),
-        "ensemble": ensemble_card(shape, [member.name for member in ensemble.members], ensemble.member_weights),
+        "ensemble": ensemble_card(
+            shape, [member.name for member in ensemble.members], ensemble.member_weights, combine=ensemble.combine
+        ),
         "provenance": provenance_card(provenance),
     }
     module, signatures = classifier_module(logits, None, values_of(variables), image_shape=shape, class_names=names)

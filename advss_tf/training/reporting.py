@@ -42,7 +42,8 @@ class Reporting(keras.Model):
     def chances(self) -> dict[str, float]:
         """What guessing reaches of the accuracies that are reported, where it is known: `{name: in (0, 1)}`.
 
-        A model with an attribute `chance` means it of `accuracy` and `robust_accuracy`.
+        A model with an attribute `chance` means it of `accuracy` and `robust_accuracy`. The bar of Keras' `fit` shows
+        none: `callbacks=[Progress(print, stage="pretrain", epochs=10, steps_per_epoch=14)]` says them after each epoch.
         """
         chance = getattr(self, "chance", None)
         return {} if chance is None else {"accuracy": chance, "robust_accuracy": chance}
@@ -65,7 +66,9 @@ class Reporting(keras.Model):
 
 
 def headlines(logs: Mapping[str, float], chances: Mapping[str, float]) -> list[str]:
-    """What a line about an epoch says of its logs: losses, and accuracies beside what guessing reaches.
+    """What a line about an epoch says of its logs: the loss, and accuracies beside what guessing reaches.
+
+    Of an ensemble these are the mean of its tasks' accuracies, and each task's own.
 
     >>> headlines({"loss": 1.25, "kl": 0.1, "val_accuracy": 0.431}, {"accuracy": 0.25})
     ['loss 1.250', 'val_accuracy 43.1 % (chance 25.0 %)']
@@ -75,7 +78,7 @@ def headlines(logs: Mapping[str, float], chances: Mapping[str, float]) -> list[s
         what = name.removeprefix("val_")
         if what == "loss":
             shown.append(f"{name} {float(value):.3f}")
-        elif what in _ACCURACIES:
+        elif what in _ACCURACIES or what in chances:
             chance = f" (chance {100 * chances[what]:.1f} %)" if what in chances else ""
             shown.append(f"{name} {100 * float(value):.1f} %{chance}")
     return shown

@@ -93,8 +93,18 @@ def test_a_run_and_a_file_become_one_saved_model_that_is_measured(tmp_path, caps
 def test_the_names_of_the_classes_are_a_flag(two, tmp_path):
     out = tmp_path / "out"
     assert command(ensembling, *two, "--class_names", ",".join("abcdefghij"), "--out", out) == 0
-    assert read_provenance(out)["members"] == [{"name": "model0"}, {"name": "model1"}]
+    said = read_provenance(out)
+    assert said["members"] == [{"name": "model0"}, {"name": "model1"}]
+    assert (said["combine"], said["faithful"]) == ("log_mean_probability", False)
     assert read_card(out, "classifier")["class_names"] == list("abcdefghij")
+
+
+def test_the_papers_form_is_a_flag_that_the_cards_repeat(two, tmp_path):
+    out = tmp_path / "out"
+    assert command(ensembling, *two, "--faithful", "--out", out) == 0
+    said = read_provenance(out)
+    assert (said["combine"], said["faithful"]) == ("mean_probability", True)
+    assert read_card(out, "ensemble")["combine"] == "mean_probability"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from advss_tf.config import RecipeError, make_recipe
+from advss_tf.config import RecipeError, fitting_rules, make_recipe
+from advss_tf.config.fitting_rules import STAGE_BEFORE_LAST
+from advss_tf.encoders import build_encoder, stages
 
 SGD = {"kind": "sgd", "learning_rate": 0.1}
 ATTACK = {"epsilon": 0.1}
@@ -31,6 +33,7 @@ def _ensemble(*tasks: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {"kind": "ensemble", **({"tasks": list(tasks)} if tasks else {}), **options}
 
 
+ROTATION = {"kind": "rotation"}
 JIGSAW3 = {"kind": "jigsaw", "grid": 3}
 
 
@@ -165,3 +168,48 @@ def test_a_task_that_is_not_learned_may_read_what_is_frozen():
 
 def test_a_task_that_reads_the_whole_encoder_goes_with_partial_finetuning():
     _classifier({"kind": "jigsaw"})
+
+
+NONSENSE = "is no part of resnet20. Expected: one of ['stage1', 'stage2', 'stage3'], a block such as 'stage3_block1'"
+
+
+@pytest.mark.parametrize("boundary", ["stage9", "stage4", "stage0", "nonsense", "stage2_blok1", "stage4_block1"])
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda boundary: {"kind": "selfie", "boundary": boundary}, "pretrain.task"),
+        (lambda boundary: _ensemble(boundary=boundary), "pretrain.task"),
+        (lambda boundary: _ensemble(ROTATION, {"kind": "selfie", "boundary": boundary}), "pretrain.task.tasks[1]"),
+    ],
+    ids=["alone", "trunk", "member"],
+)
+def test_a_boundary_that_the_network_does_not_have_is_at_fault_itself(make, place, boundary):
+    (fault,) = _faults(_recipe, make(boundary))
+    assert fault.startswith(f"{place}.boundary: {NONSENSE}") and fault.endswith(f"Received: boundary={boundary!r}.")
+
+
+@pytest.mark.parametrize("finetune", [{}, {"train": "full", "reset_after_boundary": True}])
+def test_finetuning_is_cut_where_its_own_encoder_can_be(finetune):
+    (fault,) = _faults(_classifier, {"kind": "rotation"}, boundary="stage4", **finetune)
+    assert fault.startswith(f"finetune.boundary: {NONSENSE}")
+    _classifier({"kind": "rotation"}, encoder="resnet18", boundary="stage4", **finetune)
+    _classifier({"kind": "rotation"}, start="runs/other/encoder", boundary="trunk_3", **finetune)
+
+
+def test_a_puzzle_beside_the_classes_is_cut_where_its_encoder_can_be():
+    task = {"kind": "selfie", "boundary": "stage4"}
+    (fault,) = _faults(_classifier, task, train="full")
+    assert fault.startswith(f"finetune.auxiliary.task.boundary: {NONSENSE}")
+    _classifier(task, train="full", start="runs/other/encoder")
+
+
+@pytest.mark.parametrize("boundary", ["stage1", "stage3", "stage2_block1", "stage2_block3_conv1", "stem", "stem_conv"])
+def test_stages_blocks_and_layers_are_boundaries(boundary):
+    _recipe({"kind": "selfie", "grid": 2, "boundary": boundary})
+
+
+@pytest.mark.parametrize("kind", STAGE_BEFORE_LAST)
+def test_every_layer_of_every_network_is_where_a_recipe_expects_it(kind):
+    encoder = build_encoder(kind, (8, 8, 1), width=1)
+    assert list(stages(encoder)) == fitting_rules._stages_of(kind)
+    assert [layer.name for layer in encoder.layers if not fitting_rules._stands_in(layer.name, kind)] == []

@@ -59,6 +59,13 @@ def test_in_an_ensemble_without_an_attack_the_members_weights_and_the_diversity_
     assert not same("pretrain.task.diversity_weight=0.3", beside=(TWO % 0.5,))
 
 
+@pytest.mark.parametrize("change", ["true", "false"])
+def test_norms_of_its_own_are_idle_in_an_ensemble_without_selfie(change):
+    change = f"pretrain.task.own_norms={change}"
+    assert same(change, beside=[TWO % 0.5])
+    assert not same(change, beside=["pretrain.task={kind: ensemble}"])
+
+
 @pytest.mark.parametrize("change", ["finetune.auxiliary.weight=2", "finetune.auxiliary.copies=stack"])
 def test_a_task_beside_the_classes_weighs_nothing_in_the_mode_plain(change):
     assert same(change)

@@ -274,7 +274,11 @@ def test_an_unknown_or_missing_kind_lists_the_kinds(section):
         ),
         (
             {"pretrain__task": {"kind": "jigsaw", "grid": 3, "num_permutations": 362880}},
-            "pretrain.task.num_permutations: is more than the patches have. Expected: at most 362879 for grid=3",
+            "pretrain.task.num_permutations: is more orders than are made. Expected: at most 10000 for grid=3",
+        ),
+        (
+            {"pretrain__task": {"kind": "jigsaw", "num_permutations": 10**9}},
+            "pretrain.task.num_permutations: is more orders than are made. Expected: at most 10000 for grid=4, the ima",
         ),
         ({"pretrain__task": {"kind": "jigsaw", "grid": 1}}, "pretrain.task.grid: must be at least 2."),
         (
@@ -366,6 +370,7 @@ def test_fields_that_do_not_go_together_give_one_line(changes, sentence):
     "changes",
     [
         {"pretrain__task": {"kind": "jigsaw", "grid": 2, "num_permutations": 23}},
+        {"pretrain__task": {"kind": "jigsaw", "num_permutations": 10_000}},
         {"pretrain__task": {"kind": "jigsaw", "faithful": True, "identity_share": 0}},
         {"pretrain__attack__epsilon": 0, "pretrain__attack__step_size": None},
         {"pretrain__attack": {"norm": "l2", "epsilon": 2.5}},
@@ -434,6 +439,17 @@ def test_pretraining_is_augmented_as_the_data_are_unless_it_says_otherwise():
     assert (make_recipe(VALUES).pretrain.flip, make_recipe(VALUES).pretrain.crop_padding) == (None, None)
     part = make_recipe(_changed(pretrain__flip=True, pretrain__crop_padding=0)).pretrain
     assert (part.flip, part.crop_padding) == (True, 0)
+
+
+@pytest.mark.parametrize("said", [{}, {"pretrain__flip": None}])
+def test_a_faithful_selfie_mirrors_nothing_unless_told_to_and_the_recipe_says_so(said):
+    task, colour = {"kind": "selfie", "faithful": True}, {"data__flip": True, **said}
+    recipe = make_recipe(_changed(pretrain__task=task, **colour))
+    assert recipe.pretrain.flip is False and recipe.model_dump(mode="json")["pretrain"]["flip"] is False
+    assert make_recipe(recipe.model_dump(mode="json")) == recipe
+    for other in ({"kind": "selfie"}, {"kind": "jigsaw", "faithful": True}, {"kind": "ensemble", "faithful": True}):
+        assert make_recipe(_changed(pretrain__task=other, **colour)).pretrain.flip is None
+    assert make_recipe(_changed(pretrain__task=task, pretrain__flip=True)).pretrain.flip is True
 
 
 def test_what_a_task_of_an_ensemble_says_of_being_faithful_wins_over_the_ensemble_and_is_written_down():

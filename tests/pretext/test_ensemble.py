@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import L2, Linf, ProjectedGradientDescent
-from advss_tf.encoders import load_encoder
+from advss_tf.encoders import fused, load_encoder
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext import EnsemblePretraining, ensemble
 from advss_tf.serving import export_encoder
 from advss_tf.training import Batch
+from advss_tf.training.reporting import headlines
 
 PAIR = ("rotation", {"kind": "jigsaw", "grid": 2, "num_permutations": 3})
 SELFIE = {"kind": "selfie", "grid": 2, "num_masked": 2, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
@@ -296,6 +297,94 @@ def test_what_is_loaded_has_the_same_tasks_and_a_call_answers_each(tiny_images, 
     assert {kind: values.shape for kind, values in ours.items()} == {"rotation": (8, 4), "selfie": (8, 2, 2)}
     for kind in ours:
         np.testing.assert_allclose(ours[kind], theirs[kind], atol=1e-6)
+
+
+def normed(norm, *, nested=0):
+    """A network with a norm behind its first stage, inside of so many models."""
+    images = x = keras.Input((8, 8, 3), name="images")
+    x = keras.layers.Conv2D(4, 3, 2, "same", name="stage1_conv")(x)
+    for number in range(nested):
+        inner = keras.Input(x.shape[1:])
+        norm = keras.Model(inner, norm(inner), name=f"stage1_inside{number}")
+    x = keras.layers.Conv2D(6, 3, 2, "same", name="stage2_conv")(norm(x))
+    return keras.Model(images, keras.layers.Flatten(name="features")(x))
+
+
+def norms():
+    return {
+        "group": keras.layers.GroupNormalization(2, name="stage1_norm"),
+        "layer": keras.layers.LayerNormalization(name="stage1_norm"),
+        "batch": keras.layers.BatchNormalization(name="stage1_norm"),
+    }
+
+
+@pytest.mark.parametrize("nested", [0, 2])
+@pytest.mark.parametrize("kind", ["group", "layer"])
+def test_a_norm_whose_second_derivatives_are_wrong_is_refused_where_they_are_needed(kind, nested):
+    sentence = r"second derivatives.*batch norm, or diversity_weight=0\. Received: the layer 'stage1_norm', a (Gro|Lay)"
+    with pytest.raises(InvalidInput, match=sentence):
+        ensemble_of(normed(norms()[kind], nested=nested))
+    assert ensemble_of(normed(norms()[kind], nested=nested), diversity_weight=0.0).diversity_weight == 0
+    assert "diversity" not in ensemble_of(normed(norms()[kind], nested=nested), attack=None).loss_weights
+    assert "diversity" in ensemble_of(normed(norms()["batch"], nested=nested)).loss_weights
+
+
+@pytest.mark.parametrize(("kind", "exact"), [("group", False), ("layer", False), ("batch", True)])
+def test_the_norms_that_are_refused_are_those_whose_second_derivatives_are_wrong(kind, exact):
+    """The slope of u · ∂(w · y)/∂x along one direction of the pixels, against differences; u and it sum to no zero."""
+    rng = np.random.default_rng(0)
+    norm = norms()[kind]
+    norm.build((None, 3, 3, 4))
+    x, weights = (tf.constant(rng.normal(size=(2, 3, 3, 4)), tf.float32) for _ in range(2))
+    u, along = (tf.constant(rng.random(size=(2, 3, 3, 4)), tf.float32) for _ in range(2))
+    call = fused(keras.Sequential([keras.Input((3, 3, 4)), norm])) if kind == "batch" else norm
+
+    def height_along_u(point):
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            height = tf.reduce_sum(weights * call(point))
+        return tf.reduce_sum(u * tape.gradient(height, point))
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = height_along_u(x)
+    slope = float(tf.reduce_sum(tape.gradient(value, x) * along))
+    differences = float(height_along_u(x + 0.01 * along) - height_along_u(x - 0.01 * along)) / 0.02
+    assert (abs(slope - differences) < 0.01 * abs(differences)) == exact, (slope, differences)
+
+
+@pytest.mark.parametrize(("asked", "options", "compiled"), [
+    ("auto", {}, False), (True, {}, True), (False, {}, False), ("auto", {"diversity_weight": 0.0}, True),
+])  # fmt: skip
+def test_xla_is_asked_for_where_there_are_second_derivatives(asked, options, compiled, monkeypatch):
+    """As on one GPU, where Keras compiles unless told otherwise."""
+    monkeypatch.setattr(EnsemblePretraining, "_resolve_auto_jit_compile", lambda model: True, raising=False)
+    model = ensemble_of(**options)
+    model.compile(keras.optimizers.SGD(RATE), jit_compile=asked)
+    assert model.jit_compile is compiled
+
+
+def test_a_loaded_one_is_compiled_as_it_was(tiny_images, tmp_path):
+    model = ensemble_of()
+    stepped(model, tiny_images)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.compiled and loaded.jit_compile is False and float(loaded.optimizer.learning_rate) == RATE
+    assert int(loaded.optimizer.iterations) == 1
+
+
+def test_each_task_s_accuracy_stands_beside_what_guessing_it_reaches():
+    model = ensemble_of(tasks=(*PAIR, SELFIE))
+    own = {"rotation": 0.25, "jigsaw": 0.25, "selfie": 0.5}
+    of_each = {f"{kind}_{name}": chance for kind, chance in own.items() for name in ("accuracy", "robust_accuracy")}
+    mean = pytest.approx(1 / 3)
+    assert model.chances == {"accuracy": mean, "robust_accuracy": mean, **of_each}
+    logs = {"loss": 1.0, "rotation_clean_loss": 1.0, "accuracy": 0.4, "selfie_accuracy": 0.6, "diversity": -1.0}
+    shown = headlines({**logs, "val_jigsaw_robust_accuracy": 0.25}, model.chances)
+    assert shown == [
+        "loss 1.000", "accuracy 40.0 % (chance 33.3 %)", "selfie_accuracy 60.0 % (chance 50.0 %)",
+        "val_jigsaw_robust_accuracy 25.0 % (chance 25.0 %)",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

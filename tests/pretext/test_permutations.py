@@ -122,6 +122,13 @@ def test_more_permutations_than_there_are_are_refused(num_permutations):
         make_permutations("random", 4, num_permutations)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_patches", [9, 25])
+def test_more_permutations_than_are_made_are_refused_at_once(kind, num_patches):
+    with pytest.raises(InvalidInput, match=r"So many permutations are not made\. Expected: 1 to 10000"):
+        make_permutations(kind, num_patches, 10**9 if num_patches > 9 else 362_879)
+
+
 def test_an_unknown_kind_is_refused_and_the_nearest_named():
     with pytest.raises(InvalidInput, match=r"`permutation_set` is not known \(did you mean 'max_hamming'\?\)"):
         make_permutations("hamming", 4, 2)

@@ -11,6 +11,7 @@ from advss_tf import assembly
 from advss_tf.config import make_recipe, tasks, views
 from advss_tf.config.parts import kind_of, sections_in
 from advss_tf.pretext import CONTRASTIVE, MEMBERS, TASKS, Annealing, SimCLR
+from advss_tf.pretext.selfie_options import FAITHFUL
 from advss_tf.serving import export_encoder
 
 EACH_TASK = pytest.mark.parametrize("task", sorted(TASKS))
@@ -84,6 +85,24 @@ def test_a_recipe_makes_the_task(task, tmp_path):
         assert model.flip is False and model.crop_padding == 1
     if task == "dynacl":
         assert model.annealing == Annealing(epochs=3, steps_per_epoch=11, period=1)
+
+
+def test_a_faithful_selfie_comes_from_the_recipe_to_the_model_and_the_data():
+    part = {"attack": None, "epochs": 1, "optimizer": {"kind": "sgd", "learning_rate": 0.1}}
+    task = {"kind": "selfie", "faithful": True, "num_layers": 1, "num_heads": 2, "scaled_scores": True}
+    values = {
+        "name": "tiny", "seed": 5, "data": {"kind": "digits", "flip": True},
+        "encoder": {"kind": "resnet20", "width": 2}, "pretrain": {**part, "task": task},
+    }  # fmt: skip
+    recipe = make_recipe(values)
+    data, encoder = assembly.data_of(recipe), assembly.encoder_of(recipe, (8, 8, 1))
+    model = assembly.pretext_of(recipe, encoder, data)
+    assert {name: getattr(model, name) for name in FAITHFUL} == {**FAITHFUL, "scaled_scores": True}
+    assert model.faithful is True and len(model.pooling.blocks) == 2
+    batches = assembly.batches_of(recipe, model, data)
+    assert data.flip is True and batches.func.__self__.flip is False
+    for changed in ({**values["pretrain"], "flip": True}, {**part, "task": {**task, "faithful": False}}):
+        assert assembly.pretraining_data(make_recipe({**values, "pretrain": changed}), data).flip is True
 
 
 def test_recipes_and_the_registry_know_the_same_tasks():

@@ -73,6 +73,7 @@ def test_the_mean_of_probabilities_is_served_as_the_same_model(ensemble, served,
 
 def test_cards_and_variables_say_which_member_is_which(ensemble, served):
     assert read_card(served, "ensemble")["weights"] == [0.25, 0.5, 0.25]
+    assert read_card(served, "ensemble")["combine"] == "log_mean_probability"
     assert read_card(served, "ensemble")["members"] == ["classifier"] * 3
     card, arrays = read_card(served, "classifier"), read_variables(served)
     assert (card["num_classes"], card["class_names"]) == (3, NAMES)
