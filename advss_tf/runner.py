@@ -88,6 +88,8 @@ def _refuse_early(here: Run, names: Sequence[str]) -> None:
     if "pretrain" in names:
         assembly.check_probe(recipe, data)
         assembly.check_batch(recipe, data)
+    if "finetune" in names:
+        assembly.check_batch(recipe, data, "finetune")
     if "cluster" in names:
         checked_sizes(assembly.section(recipe, "cluster").sizes, data, name="cluster.sizes")
         check_source(here)
