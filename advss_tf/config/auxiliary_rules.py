@@ -59,7 +59,7 @@ def task_is_weighed_once(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
 def batch_shows_negatives(finetune: schema.Finetune) -> Iterator[Fault]:
     """NT-Xent tells an image from the others of its batch: there are some, and none is in another part of it."""
     auxiliary = finetune.auxiliary
-    if not learns(auxiliary) or auxiliary.task.kind != "simclr":
+    if auxiliary is None or not learns(auxiliary) or auxiliary.task.kind != "simclr":
         return
     for name, found, wrong, what, expected in (
         ("batch_size", finetune.batch_size, finetune.batch_size < 2, "leaves an image no negatives", "2 or more"),

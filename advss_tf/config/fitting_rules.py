@@ -68,14 +68,13 @@ def auxiliary_reads_what_is_trained(recipe: schema.Recipe) -> Iterator[Fault]:
     if part is None or part.train != "partial" or part.auxiliary is None or part.auxiliary.mode == "plain":
         return
     task = part.auxiliary.task
-    ends = {"selfie": "the patch network", "ensemble": "the trunk"}.get(task.kind)
     # Without a trunk, one task of an ensemble at least reads the whole encoder.
-    if ends is None or getattr(task, "shared", "trunk") == "encoder":
+    if task.kind not in ("selfie", "ensemble") or (task.kind == "ensemble" and task.shared == "encoder"):
         return
     if _all_frozen(task.boundary, part, recipe.encoder.kind):
         expected = "a stage after the last frozen one, or train: full"
         received = f"boundary={_written(task.boundary)}, finetune.boundary={_written(part.boundary)}, train='partial'"
-        what = f"ends {ends} among the layers that are frozen"
+        what = f"ends the {'trunk' if task.kind == 'ensemble' else 'patch network'} among the layers that are frozen"
         yield Fault("finetune.auxiliary.task.boundary", what, expected, received)
 
 

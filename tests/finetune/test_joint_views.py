@@ -23,7 +23,7 @@ from advss_tf.training import Batch
 from advss_tf.training.strategy import get_strategy
 
 TEMPERATURE, WEIGHT, RADIUS = 0.4, 0.5, 0.1
-RNG = np.random.default_rng(4)
+RNG = np.random.default_rng(1)
 IMAGES = RNG.uniform(0.3, 0.7, (3, 4))  # three grey images of 2 x 2 pixels
 LABELS = np.array([0, 1, 1])
 CLASSES, PROJECTION = RNG.normal(size=(4, 2)), RNG.normal(size=(4, 3))
@@ -71,7 +71,7 @@ def stepped(height, points, norm):
         nudge = np.zeros_like(points)
         nudge[place] = moved
         slope[place] = (height(points + nudge).sum() - height(points - nudge).sum()) / (2 * moved)
-    assert np.abs(slope).min() > 1e-3  # no sign hangs on rounding
+    assert np.abs(slope).min() > 1e-2  # no sign hangs on rounding
     if norm == "linf":
         return points + RADIUS * np.sign(slope)
     return points + RADIUS * slope / np.linalg.norm(slope, axis=-1, keepdims=True)
