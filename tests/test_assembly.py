@@ -99,8 +99,9 @@ def test_simclr_beside_the_classes_augments_as_the_data_say_and_goes_through_the
 
 
 def test_an_ensemble_beside_the_classes_has_every_task_of_its_section():
-    changes = ["finetune.auxiliary={task: {kind: ensemble, tasks: [{kind: rotation}, {kind: jigsaw, grid: 2}]}}"]
-    recipe = load_recipe(DIGITS.with_name("digits_joint.yaml"), [*changes, "encoder.width=2"])
+    tasks = "[{kind: rotation}, {kind: jigsaw, grid: 2, num_permutations: 5}]"
+    changes = [f"finetune.auxiliary={{task: {{kind: ensemble, tasks: {tasks}}}}}", "encoder.width=2"]
+    recipe = load_recipe(DIGITS.with_name("digits_joint.yaml"), changes)
     model = assembly.classifier_of(recipe, assembly.encoder_of(recipe, (8, 8, 1)), 10)
     assert list(model.auxiliary.puzzles) == ["rotation", "jigsaw"] and model.auxiliary.puzzles["jigsaw"].grid == 2
     assert model.auxiliary.encoder is model.encoder and model.auxiliary.attack is None
