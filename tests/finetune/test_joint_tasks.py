@@ -73,7 +73,7 @@ def test_an_ensemble_is_the_mean_of_its_tasks_at_the_same_attacked_images(tiny_i
     assert model.chance == pytest.approx((1 / 4 + 1 / 4) / 2) and len(model.auxiliary.puzzles) == 2
 
 
-@pytest.mark.parametrize("task", ["jigsaw", "selfie", "simclr"])
+@pytest.mark.parametrize("task", ["jigsaw", "selfie", pytest.param("simclr", marks=pytest.mark.slow)])
 def test_inside_the_graph_of_a_step_the_images_keep_the_size_that_a_task_has_to_know(
     task, tiny_images, tiny_labels, two_stages
 ):
