@@ -19,9 +19,10 @@ import tensorflow as tf
 
 from advss_tf import config
 from advss_tf.attacks import ProjectedGradientDescent, get_threat
+from advss_tf.config.auxiliary_rules import learns
 from advss_tf.config.contrastive_rules import WITH_NEGATIVES
 from advss_tf.data import ImageData, PseudoLabels, load_data
-from advss_tf.encoders import boundary, build_encoder, reset_after
+from advss_tf.encoders import boundary, branches, build_encoder, reset_after
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.outside import digest_of, learned_outside, origin_of
@@ -127,17 +128,25 @@ def probes_of(part: config.Pretrain, data: ImageData) -> tuple[KNNProbe, ...]:
     return (KNNProbe(bank, data.held_out(), every=part.probe.every_epochs, epochs=part.epochs, **options),)
 
 
-def check_batch(recipe: config.Recipe, data: ImageData) -> None:
-    """Refuses a contrastive pretraining whose batch holds an image twice, which would be its own negative.
+def check_batch(recipe: config.Recipe, data: ImageData, name: str = "pretrain") -> None:
+    """Refuses a contrastive training whose batch holds an image twice, which would be its own negative.
+
+    Args:
+        recipe: The recipe.
+        data: Its images.
+        name: The training: `"pretrain"`, or `"finetune"`, whose images are those with labels.
 
     Raises:
-        InvalidInput: if the batch is larger than the training split.
+        InvalidInput: if the batch is larger than the images to train on.
     """
-    part = section(recipe, "pretrain")
-    if part.task.kind in WITH_NEGATIVES and part.batch_size > data.num_train:
+    part = section(recipe, name)
+    images, asked = data.num_train, getattr(part, "task", None)
+    if name == "finetune":
+        images, asked = data.num_labelled, part.auxiliary.task if learns(part.auxiliary) else None
+    if asked is not None and asked.kind in WITH_NEGATIVES and part.batch_size > images:
         raise InvalidInput(
             "A batch would hold an image twice, and the loss take it for another one.",
-            expected=f"pretrain.batch_size of at most {data.num_train}, the images to train on",
+            expected=f"{name}.batch_size of at most {images}, the images to train on",
             received=f"batch_size={part.batch_size}",
         )
 
@@ -193,7 +202,12 @@ def classifier_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int)
 def _joint_of(recipe: config.Recipe, encoder: keras.Model, num_classes: int) -> JointClassifier:
     part = section(recipe, "finetune")
     task, options = part.auxiliary.task.model_dump(), part.auxiliary.model_dump(exclude={"task"})
-    auxiliary = TASKS[task.pop("kind")](encoder, seed=recipe.seed, **task)
+    kind = task.pop("kind")
+    if kind in CONTRASTIVE:
+        # Views of the images as training brings them; beside the classes the streams are all that the encoder has.
+        augmentation = {name: getattr(recipe.data, name) for name in config.AUGMENTATION}
+        task |= {**augmentation, "streams": branches(encoder) or ("clean",)}
+    auxiliary = TASKS[kind](encoder, seed=recipe.seed, **task)
     options |= part.model_dump(include={"train", "boundary"})
     return JointClassifier(encoder, num_classes, auxiliary=auxiliary, seed=recipe.seed, **_attacks(part), **options)
 

@@ -42,6 +42,8 @@ def refuse_early(here: Run, names: Sequence[str]) -> None:
     if "pretrain" in names:
         assembly.check_probe(recipe, data)
         assembly.check_batch(recipe, data)
+    if "finetune" in names:
+        assembly.check_batch(recipe, data, "finetune")
     if "cluster" in names:
         checked_sizes(assembly.section(recipe, "cluster").sizes, data, name="cluster.sizes")
         check_source(here)

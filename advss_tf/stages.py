@@ -77,6 +77,7 @@ def finetune(here: Run) -> dict[str, Any]:
     with here.strategy.scope():
         model = assembly.classifier_of(recipe, _starting_encoder(here, start), classes)
         model.compile(assembly.optimizer_of(part, steps), jit_compile=recipe.jit_compile)
+    warn_of_memory(here, model, part.batch_size)
     warn_of_rims(here, "finetune", model, data.crop_padding)
     select = part.select
     if select == "auto":

@@ -163,6 +163,7 @@ def pretrained(here: Run, branch: str | None = None) -> Path:
 
 def warn_of_memory(here: Run, model: keras.Model, batch_size: int) -> None:
     """Says so before training if the loss of a step will take more memory than a device may have to spare."""
+    model = model.auxiliary if getattr(model, "learns", False) else model
     if hasattr(model, "warn_of_memory"):
         model.warn_of_memory(batch_size, here.strategy.num_replicas_in_sync, say=here.screen.say)
 

@@ -82,6 +82,41 @@ def test_a_task_beside_the_classes_has_every_field_of_its_section():
     assert model.attack.threat.epsilon == 0.1 and model.eval_attack is model.attack
 
 
+def test_simclr_beside_the_classes_augments_as_the_data_say_and_goes_through_the_encoder_s_branches():
+    branches = ("clean", "adversarial")
+    changes = ["finetune.auxiliary={task: {kind: simclr, views: [strong, weak], temperature: 0.2}, mode: own}"]
+    changes += [
+        "data.flip=true",
+        "data.crop_padding=2",
+        f"encoder={{kind: resnet20, width: 2, branches: {[*branches]}}}",
+    ]
+    recipe = load_recipe(DIGITS.with_name("digits_joint.yaml"), changes)
+    model = assembly.classifier_of(recipe, assembly.encoder_of(recipe, (8, 8, 1)), 10)
+    task = model.auxiliary
+    assert (task.flip, task.crop_padding, task.temperature, task.views) == (True, 2, 0.2, ("strong", "weak"))
+    assert model.mode == "own" and set(task.branches) == set(branches) and task.seed == recipe.seed
+    assert type(model).from_config(model.get_config()).auxiliary.get_config()["streams"] == task.streams
+
+
+def test_an_ensemble_beside_the_classes_has_every_task_of_its_section():
+    tasks = "[{kind: rotation}, {kind: jigsaw, grid: 2, num_permutations: 5}]"
+    changes = [f"finetune.auxiliary={{task: {{kind: ensemble, tasks: {tasks}}}}}", "encoder.width=2"]
+    recipe = load_recipe(DIGITS.with_name("digits_joint.yaml"), changes)
+    model = assembly.classifier_of(recipe, assembly.encoder_of(recipe, (8, 8, 1)), 10)
+    assert list(model.auxiliary.puzzles) == ["rotation", "jigsaw"] and model.auxiliary.puzzles["jigsaw"].grid == 2
+    assert model.auxiliary.encoder is model.encoder and model.auxiliary.attack is None
+
+
+def test_a_finetuning_that_compares_images_holds_each_once_in_a_batch():
+    changes = ["finetune.auxiliary={task: {kind: simclr}, mode: clean}", "data.labels_per_class=5"]
+    recipe = load_recipe(DIGITS.with_name("digits_joint.yaml"), changes)
+    data = assembly.data_of(recipe)
+    with pytest.raises(InvalidInput, match=r"finetune.batch_size of at most 50, .* Received: batch_size=64"):
+        assembly.check_batch(recipe, data, "finetune")
+    for change in ("finetune.batch_size=50", "finetune.auxiliary.mode=plain", "finetune.auxiliary=null"):
+        assembly.check_batch(load_recipe(DIGITS.with_name("digits_joint.yaml"), [*changes, change]), data, "finetune")
+
+
 @pytest.mark.parametrize("task", ["rotation", "jigsaw", "selfie"])
 @pytest.mark.parametrize(("start", "monitor"), [("P2", "val_accuracy"), ("P3", "val_robust_accuracy")])
 def test_the_grid_of_chen_2020_picks_a_clean_pretraining_by_clean_accuracy(task, start, monitor):

@@ -80,6 +80,7 @@ TESTED_ELSEWHERE = {
     "advss_tf/training/checks.py": "tests/training/test_robust_model.py",
     "advss_tf/__init__.py": "tests/test_public_door.py",
     "advss_tf/attacks/threat.py": "tests/attacks/test_pgd.py",
+    "advss_tf/config/auxiliary_rules.py": "tests/config/test_auxiliary.py",
     "advss_tf/config/contrastive_rules.py": "tests/config/test_contrastive.py",
     "advss_tf/config/contrastive_tasks.py": "tests/config/test_contrastive.py",
     "advss_tf/config/evaluation.py": "tests/config/test_schema.py",

@@ -68,8 +68,8 @@ def puzzles_fit(recipe: schema.Recipe) -> Iterator[Fault]:
 def padding_fits(recipe: schema.Recipe) -> Iterator[Fault]:
     """A shift of a whole side leaves a black image."""
     sides, parts = _sides(recipe), [("data", recipe.data), ("pretrain", recipe.pretrain)]
-    if recipe.pretrain is not None:
-        parts += [(f"pretrain.task.{place}", view) for place, view in views_of(recipe.pretrain.task)]
+    for where, task in _tasks(recipe):
+        parts += [(f"{where}.{place}", view) for place, view in views_of(task)]
     for path, part in parts:
         padding = getattr(part, "crop_padding", None)
         if sides is not None and padding is not None and padding >= min(sides):
@@ -78,15 +78,18 @@ def padding_fits(recipe: schema.Recipe) -> Iterator[Fault]:
 
 
 def auxiliary_reads_what_is_trained(recipe: schema.Recipe) -> Iterator[Fault]:
-    """A patch network that ends where partial finetuning begins to train would learn nothing."""
+    """A patch network, or a trunk, that ends where partial finetuning begins to train would learn nothing."""
     part = recipe.finetune
     if part is None or part.train != "partial" or part.auxiliary is None or part.auxiliary.mode == "plain":
         return
     task = part.auxiliary.task
-    if task.kind == "selfie" and _all_frozen(task.boundary, part, recipe.encoder.kind):
+    # Without a trunk, one task of an ensemble at least reads the whole encoder.
+    if task.kind not in ("selfie", "ensemble") or (task.kind == "ensemble" and task.shared == "encoder"):
+        return
+    if _all_frozen(task.boundary, part, recipe.encoder.kind):
         expected = "a stage after the last frozen one, or train: full"
         received = f"boundary={_written(task.boundary)}, finetune.boundary={_written(part.boundary)}, train='partial'"
-        what = "ends the patch network among the layers that are frozen"
+        what = f"ends the {'trunk' if task.kind == 'ensemble' else 'patch network'} among the layers that are frozen"
         yield Fault("finetune.auxiliary.task.boundary", what, expected, received)
 
 
@@ -139,15 +142,19 @@ def _sides(recipe: schema.Recipe) -> tuple[int, ...] | None:
 
 def _puzzles(recipe: schema.Recipe) -> Iterator[_Posed]:
     """Every puzzle of a recipe that cuts or turns images."""
+    for path, task in _tasks(recipe):
+        yield from _puzzles_in(task, path)
+
+
+def _tasks(recipe: schema.Recipe) -> Iterator[tuple[str, tasks.Task]]:
+    """The tasks of a recipe, each after its path."""
     if recipe.pretrain is not None:
-        yield from _puzzles_in(recipe.pretrain.task)
+        yield "pretrain.task", recipe.pretrain.task
     if recipe.finetune is not None and recipe.finetune.auxiliary is not None:
-        task = recipe.finetune.auxiliary.task
-        yield _Posed("finetune.auxiliary.task", task, getattr(task, "boundary", None))
+        yield "finetune.auxiliary.task", recipe.finetune.auxiliary.task
 
 
-def _puzzles_in(task: tasks.Task) -> Iterator[_Posed]:
-    path = "pretrain.task"
+def _puzzles_in(task: tasks.Task, path: str) -> Iterator[_Posed]:
     if task.kind in ("rotation", "jigsaw", "selfie"):
         yield _Posed(path, task, getattr(task, "boundary", None))
     elif task.kind == "ensemble":

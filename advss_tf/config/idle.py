@@ -28,7 +28,8 @@ def settled(recipe: Recipe) -> Recipe:
 
     Idle are `finetune.preset`, whose values are all in the recipe; `finetune.beta` unless `how` is trades;
     `finetune.freeze_random`, which allows what `start` and `train` say; in the mode plain of `finetune.auxiliary`,
-    where the task is neither learned nor climbed, its `weight` and `copies`, in other modes what says the same as null;
+    where the task is neither learned nor climbed, its `weight` and `copies`, in other modes what says the same as null,
+    and the `diversity_weight` of an ensemble there;
     in pretraining without an attack `clean_weight`, as the clean loss is then the whole, and an ensemble's
     `diversity_weight`, as the diversity is of the attacked losses; an ensemble's `own_norms` without Selfie, whose they
     would be; `pretrain.flip` and `pretrain.crop_padding` where `data` says the same; in every training
@@ -89,6 +90,7 @@ def _settled_finetune(part: Finetune) -> Finetune:
 
 
 def _settled_auxiliary(part: Auxiliary) -> Auxiliary:
+    part = part.model_copy(update={"task": _clean_task(part.task)})
     if part.mode == "plain":
         return _reset(part, "weight", "copies")
     null = {"attack_weight": part.weight, "attack_class_weight": 1, "auxiliary_at": "attacked"}

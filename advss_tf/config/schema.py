@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from . import contrastive_rules, fitting_rules, pseudo_rules, rules, task_rules
+from . import auxiliary_rules, contrastive_rules, fitting_rules, pseudo_rules, rules, task_rules
 from .evaluation import Evaluate
 from .kinds import Data, Descent, Network, Sgd
 from .parts import Part, Radius, Rules, Step, Text
@@ -178,6 +178,7 @@ class Finetune(Stage):
         rules.start_suits_train,
         rules.start_is_no_slip,
         task_rules.auxiliary_suits_training,
+        auxiliary_rules.batch_shows_negatives,
     )
     preset: Literal["slf", "alf", "aff"] | None = Field(
         default=None, description="Gives every value that is not written here: SLF, ALF or AFF; null: none."

@@ -78,9 +78,11 @@ def stack_suits_mode(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
     if auxiliary.copies == "stack" and auxiliary.mode == "sum" and auxiliary.auxiliary_at == "clean":
         received = "auxiliary_at='clean', copies='stack'"
         yield Fault("auxiliary_at", "would leave a stack attacked in vain", "null, or copies: drawn", received)
-    if auxiliary.copies == "stack" and auxiliary.task.kind == "selfie":
-        received = "copies='stack', task.kind='selfie'"
-        yield Fault("copies", "needs a task whose puzzles can be counted", "rotation, or copies: drawn", received)
+    if auxiliary.copies == "stack" and auxiliary.task.kind not in ("rotation", "jigsaw"):
+        received = f"copies='stack', task.kind={auxiliary.task.kind!r}"
+        yield Fault(
+            "copies", "needs a task whose puzzles can be counted", "rotation or jigsaw, or copies: drawn", received
+        )
 
 
 def stack_has_each_puzzle_once(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
@@ -99,14 +101,6 @@ def stack_has_each_puzzle_once(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
         yield Fault(
             "task.balanced", "is of what is drawn, and a stack has each puzzle once", "true, or copies: drawn", received
         )
-
-
-def task_is_weighed_once(auxiliary: tasks.Auxiliary) -> Iterator[Fault]:
-    """Clean or attacked is what `mode` says, so `clean_weight` would silently do nothing."""
-    weight = getattr(auxiliary.task, "clean_weight", None)
-    if weight not in (None, 0.5):
-        expected = "no `clean_weight` here: `mode` says which images the task is learned on"
-        yield Fault("task.clean_weight", "has no meaning beside the classes", expected, f"clean_weight={weight:g}")
 
 
 MOST_PERMUTATIONS = 10_000

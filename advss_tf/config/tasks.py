@@ -3,7 +3,7 @@
 Synopsis:
 
     recipe.pretrain.task                      # a `Task`: RotationTask, … EnsembleTask, or one of contrastive_tasks.py
-    recipe.finetune.auxiliary.task            # a `Member`: one of the first three
+    recipe.finetune.auxiliary.task            # the same: a puzzle, an ensemble or simclr; see auxiliary_rules.py
 
 The conditions between their fields are in task_rules.py, what they ask of images and networks in fitting_rules.py.
 """
@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from . import task_rules
+from . import auxiliary_rules, task_rules
 from .contrastive_tasks import Contrast
 from .parts import Part, Rules, Text
 
@@ -164,14 +164,16 @@ class Auxiliary(Part):
     """A pretext task beside the classes in adversarial training (Hendrycks et al. 2019; Kucer et al. 2021)."""
 
     rules: ClassVar[Rules] = (
+        auxiliary_rules.task_is_not_attacked_by_itself,
+        auxiliary_rules.attacked_views_are_pixels,
         task_rules.attack_weighs_a_sum,
         task_rules.attack_climbs_what_is_trained,
         task_rules.attack_climbs_something,
         task_rules.stack_suits_mode,
         task_rules.stack_has_each_puzzle_once,
-        task_rules.task_is_weighed_once,
+        auxiliary_rules.task_is_weighed_once,
     )
-    task: Member = Field(description="The puzzle that the encoder solves beside the classes.")
+    task: Task = Field(description="What the encoder learns beside the classes: a puzzle, several, or simclr.")
     mode: Literal["plain", "clean", "attacked", "own", "sum", "stronger"] = Field(
         default="sum", description="Where the task's loss is taken and what the attack climbs: T0 to T5, in this order."
     )

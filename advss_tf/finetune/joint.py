@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    rotation = Rotation(encoder)                                     # any task with `pose`, `render` and `solve`
+    rotation = Rotation(encoder)         # or Jigsaw, Selfie, EnsemblePretraining, SimCLR: `pose`, `render` and `solve`
     classifier = JointClassifier(encoder, num_classes=10, auxiliary=rotation, mode="sum", weight=0.5, attack=attack)
     classifier.compile(optimizer="sgd")
     classifier.fit(train, validation_data=held_out, epochs=20)
@@ -63,6 +63,11 @@ class JointClassifier(RobustModel):
     For T5 the candidates are judged by one number, as the losses of two heads are on scales of their own: the sum at
     both, at the points that the attacks return, with batch norm as in the attack; a tie goes to the classes'.
 
+    t(x) may be several images: of `SimCLR` the views, made in the step; of `EnsemblePretraining` one for each of its
+    tasks, of whose losses `SSL` is the mean. In T3 each is attacked in a ball of its own. `SSL` of `SimCLR` is the
+    NT-Xent of an image's views among those of the batch, while attacking of this replica alone; its accuracy is
+    `retrieval`.
+
     Each image has one puzzle, drawn as the task draws it. With `copies="stack"`, for `"sum"` alone, it has them all, as
     in the code of Hendrycks et al.: the four rotated copies of an image are perturbed after they were turned, each in a
     ball of its own around the clean copy, and go through the encoder in one pass with the image. `SSL` is the mean over
@@ -77,7 +82,7 @@ class JointClassifier(RobustModel):
         encoder: A Keras model images -> features.
         num_classes: Number of classes, at least 2.
         auxiliary: The pretext model, on the same `encoder` object and without an attack of its own, such as
-            `Rotation(encoder)`.
+            `Rotation(encoder)`. `SimCLR` on an encoder with branches of batch norm is given them as its `streams`.
         mode: See the table.
         weight: Weight of the task's loss in training, at least 0, for `"stronger"` above it.
         class_weight: Weight of the classes' cross-entropy in training, above 0 (`fit`'s weighs single classes).
@@ -156,8 +161,13 @@ class JointClassifier(RobustModel):
 
     @property
     def networks(self) -> tuple[keras.Model, ...]:
-        """The encoder, and the part of it that the task goes through if that is another model."""
-        return self.network, self.auxiliary.network
+        """The encoder, and what the task goes through."""
+        return self.network, *self.auxiliary.networks
+
+    @property
+    def compares_images(self) -> bool:
+        """Whether the loss of an image depends on the others of its batch, which parts of it would not show."""
+        return self.learns and bool(getattr(self.auxiliary, "compares_images", False))
 
     @property
     def chance(self) -> float | None:
@@ -222,7 +232,7 @@ class JointClassifier(RobustModel):
             asked = both_terms(self, puzzle.inputs, puzzle, training=False)
             return {**terms, **{name: values for name, values in asked.items() if name.startswith("auxiliary")}}
         asked, stream = puzzle.targets.auxiliary, stream_of(self)
-        return {**terms, **solved(self, asked.inputs["images"], asked, training=False, stream=stream)}
+        return {**terms, **solved(self, asked.inputs, asked, training=False, stream=stream)}
 
     def measured_loss(self, terms: dict[str, tf.Tensor]) -> tf.Tensor:
         """The weighted losses of the classifier and of the task."""

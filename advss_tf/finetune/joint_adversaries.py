@@ -3,7 +3,7 @@
 Synopsis:
 
     weighed_sum(joint, {"images": attacked}, puzzle, training=False)      # (batch,), what T4 climbs and T5 judges by
-    each_its_own(joint, attack, puzzle, seed).inputs                      # T3: "images" and "puzzle", one of each head
+    each_its_own(joint, attack, puzzle, seed).inputs                      # T3: "images", and the inputs of "puzzle"
     stronger(joint, attack, puzzle, seed).inputs                          # T5: image by image one of two candidates
 
 `joint` is a `JointClassifier`, `puzzle` what its `pose` returned: its targets are a puzzle for each head.
@@ -42,26 +42,35 @@ def weighed_sum(joint: Any, inputs: Inputs, puzzle: Puzzle, *, training: bool) -
         if weights["adversarial_loss"]:
             terms |= joint.supervised.descend(inputs, classes, training=training)
         if weights["auxiliary_loss"]:
-            terms |= solved(joint, rendered(joint, inputs, asked), asked, training=training)
+            terms |= solved(joint, rendered(joint, inputs, asked), asked, training=training, attacking=True)
     return tf.add_n([weight * terms[name] for name, weight in weights.items() if weight])
 
 
 def each_its_own(joint: Any, attack: ProjectedGradientDescent, puzzle: Puzzle, seed: tf.Tensor) -> AttackResult:
     """T3: an attack on each head; what they climbed is added up, what they used of their balls is averaged."""
-    (classes, asked), auxiliary = puzzle.targets, joint.auxiliary
+    classes, asked = puzzle.targets
+
+    def of_task(inputs: Inputs, puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
+        del context
+        return solved(joint, inputs, puzzle, training=training, attacking=True)["auxiliary_loss"]
+
     first = joint.supervised._attack(attack, joint.supervised.climb, classes, seed)
-    second = auxiliary._attack(attack, auxiliary.climb, asked, fold(seed, 1))
-    inputs = {**first.inputs, "puzzle": second.inputs["images"]}
+    second = joint.auxiliary._attack(attack, of_task, asked, fold(seed, 1))
+    inputs = {**first.inputs, "puzzle": second.inputs}
     return AttackResult(inputs, first.climb + second.climb, (first.at_bound + second.at_bound) / 2)
 
 
 def stronger(joint: Any, attack: ProjectedGradientDescent, puzzle: Puzzle, seed: tf.Tensor) -> AttackResult:
-    """T5: of the adversaries of either head, image by image the one that the weighted sum calls stronger."""
+    """T5: of the adversaries of either head, image by image the one that the weighted sum calls stronger.
+
+    A task that compares images judges each candidate of an image among the same head's candidates of the others.
+    """
     (classes, asked), training = puzzle.targets, attack.batch_norm == "training"
 
     def of_task(inputs: Inputs, puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
         del context
-        return solved(joint, rendered(joint, inputs, puzzle), puzzle, training=training)["auxiliary_loss"]
+        posed = rendered(joint, inputs, puzzle)
+        return solved(joint, posed, puzzle, training=training, attacking=True)["auxiliary_loss"]
 
     of_images = asked._replace(inputs=puzzle.inputs)
     found = [

@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from advss_tf.data.view_kinds import view_of
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.training import RobustModel
 
@@ -138,6 +139,12 @@ def checked_auxiliary(auxiliary: Any, encoder: keras.Model, *, mode: str, copies
         _refuse("is not a pretext model", "such as Rotation(encoder)", f"a {type(auxiliary).__name__}")
     if auxiliary.encoder is not encoder:
         _refuse("is on another encoder", "made with the classifier's own `encoder`", f"{auxiliary.encoder.name!r}")
+    if auxiliary.attack is not None and hasattr(auxiliary, "views"):
+        _refuse(
+            "is an attack on views by definition, and beside the classes one attack moves both heads",
+            "without one, such as SimCLR(encoder); or pretrain with it, and start from its encoder",
+            f"a {type(auxiliary).__name__}",
+        )
     for name in ("attack", "eval_attack"):
         if getattr(auxiliary, name) is not None:
             _refuse(
@@ -146,21 +153,39 @@ def checked_auxiliary(auxiliary: Any, encoder: keras.Model, *, mode: str, copies
                 f"{name}={getattr(auxiliary, name)!r}",
             )
     _check_what_is_ignored(auxiliary, copies)
+    if mode == "own" and any(view_of(view).kind == "high_frequency" for view in getattr(auxiliary, "views", ())):
+        _refuse(
+            "has a view of high frequencies, which are no pixels, and mode='own' attacks the views themselves",
+            "of other views, or another mode",
+            f"views={auxiliary.views}",
+        )
     lacking = [verb for verb in _verbs(mode, copies) if not hasattr(auxiliary, verb)]
     if lacking:
         _refuse(f"lacks what mode={mode!r}, copies={copies!r} needs", f"with {lacking}", type(auxiliary).__name__)
-    network = auxiliary.network
-    if mode != "plain" and network.variables and not network.trainable_variables:
+    if mode != "plain" and encoder.variables and not _teaches(auxiliary, encoder):
         _refuse("would teach the encoder nothing", "that reads layers which are trained", "all of them frozen")
 
 
+def _teaches(auxiliary: RobustModel, encoder: keras.Model) -> bool:
+    """Whether some of what the task goes through is a part of the encoder that is trained."""
+    trained = {id(variable) for variable in encoder.trainable_variables}
+    return any(id(variable) in trained for network in auxiliary.networks for variable in network.variables)
+
+
 def _check_what_is_ignored(auxiliary: Any, copies: str) -> None:
-    """Refuses options of the task that would silently do nothing."""
-    if getattr(auxiliary, "clean_weight", 0.5) != 0.5:
+    """Refuses options of the task, or of those that it consists of, that would silently do nothing."""
+    for task in getattr(auxiliary, "puzzles", {None: auxiliary}).values():
+        if getattr(task, "clean_weight", 0.5) != 0.5:
+            _refuse(
+                "has a `clean_weight`, which has no meaning beside the classes",
+                "with the default: `mode` says which images the task is learned on",
+                f"clean_weight={task.clean_weight:g}",
+            )
+    if getattr(auxiliary, "diversity_weight", 0.0) not in (0.0, 0.1):
         _refuse(
-            "has a `clean_weight`, which has no meaning beside the classes",
-            "with the default: `mode` says which images the task is learned on",
-            f"clean_weight={auxiliary.clean_weight:g}",
+            "has a `diversity_weight`, which is of an attack of its own",
+            "with the default or 0: there is no diversity beside the classes",
+            f"diversity_weight={auxiliary.diversity_weight:g}",
         )
     for name, stacked in (("identity_share", 0.0), ("balanced", True)) if copies == "stack" else ():
         found = getattr(auxiliary, name, stacked)

@@ -17,7 +17,8 @@ import tensorflow as tf
 from advss_tf.finetune.stack import stack_terms
 from advss_tf.training import Puzzle
 
-Inputs = dict[str, tf.Tensor]
+# Images by their name; of the mode "own" also the attacked `puzzle`, which is such a dict itself.
+Inputs = dict[str, Any]
 
 
 def both_terms(joint: Any, inputs: Inputs, puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
@@ -34,25 +35,37 @@ def both_terms(joint: Any, inputs: Inputs, puzzle: Puzzle, *, training: bool) ->
         return stack_terms(joint, inputs, classes, asked, training=training)
     terms = joint.supervised.descend(inputs, classes, training=training)
     if joint.place == "attacked":
-        images = rendered(joint, inputs, asked)
+        posed = rendered(joint, inputs, asked)
     else:
-        images = inputs["puzzle"] if joint.place == "own" else asked.inputs["images"]
-    return {**terms, **solved(joint, images, asked, training=training, stream=stream_of(joint))}
+        posed = inputs["puzzle"] if joint.place == "own" else asked.inputs
+    return {**terms, **solved(joint, posed, asked, training=training, stream=stream_of(joint))}
 
 
 def solved(
-    joint: Any, images: tf.Tensor, asked: Puzzle, *, training: bool, stream: str = "adversarial"
+    joint: Any, inputs: Inputs, asked: Puzzle, *, training: bool, stream: str = "adversarial", attacking: bool = False
 ) -> dict[str, tf.Tensor]:
-    """`auxiliary_loss` and `auxiliary_accuracy`, `(batch,)` each, at the images of a puzzle of the task."""
-    loss, accuracy = joint.auxiliary.solve(images, asked, training=training, stream=stream)
+    """`auxiliary_loss` and `auxiliary_accuracy`, `(batch,)` each, at the inputs of a puzzle of the task.
+
+    Args:
+        joint: The model.
+        inputs: The puzzle's inputs. A puzzle of one, `images`, is solved at these, one of several at the dict.
+        asked: The puzzle.
+        training: Whether batch norm uses the batch's statistics.
+        stream: The batch-norm branch.
+        attacking: Whether this is what an attack climbs: where images are compared, then with this replica's alone.
+    """
+    given = inputs["images"] if list(inputs) == ["images"] else inputs
+    options = {"attacking": attacking} if getattr(joint.auxiliary, "compares_images", False) else {}
+    loss, accuracy = joint.auxiliary.solve(given, asked, training=training, stream=stream, **options)
     return {"auxiliary_loss": loss, "auxiliary_accuracy": accuracy}
 
 
-def rendered(joint: Any, inputs: Inputs, asked: Puzzle) -> tf.Tensor:
-    """What the task makes of the attacked images, `(batch, height, width, channels)`."""
+def rendered(joint: Any, inputs: Inputs, asked: Puzzle) -> Inputs:
+    """What the task makes of the attacked images: its puzzle's inputs, each `(batch, height, width, channels)`."""
     # An attack's loop may have lost the size, which some tasks have to know.
     images = tf.ensure_shape(inputs["images"], (None, *joint.encoder.input_shape[1:]))
-    return joint.auxiliary.render(images, asked)
+    made = joint.auxiliary.render(images, asked)
+    return made if isinstance(made, dict) else {"images": made}
 
 
 def stream_of(joint: Any) -> str:

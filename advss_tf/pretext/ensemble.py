@@ -28,8 +28,8 @@ import tensorflow as tf
 from advss_tf.errors import one_of
 from advss_tf.losses import diversity
 from advss_tf.pretext.ensemble_options import check_second_derivatives, checked_boundary, checked_weight
-from advss_tf.pretext.members import COMMON, checked_tasks, make_puzzles
-from advss_tf.pretext.mixed import MixedPuzzle
+from advss_tf.pretext.members import COMMON, checked_tasks, make_puzzles, mean_weights, own_inputs, part_of
+from advss_tf.pretext.mixed import MixedPuzzle, Solved
 from advss_tf.randomness import fold
 from advss_tf.training import Batch, Puzzle, RobustModel
 from advss_tf.training.checks import checked_encoder
@@ -122,7 +122,7 @@ class EnsemblePretraining(RobustModel):
         )
         super().__init__(
             encoder,
-            loss_weights=_loss_weights(puzzles, diversity_weight if attack else 0.0),
+            loss_weights=mean_weights(puzzles, diversity_weight if attack else 0.0),
             reported=(*(f"{kind}_{term}" for kind in puzzles for term in _TERMS), "accuracy", "robust_accuracy"),
             attack=attack,
             eval_attack=eval_attack,
@@ -204,14 +204,27 @@ class EnsemblePretraining(RobustModel):
         targets = {kind: part.targets for kind, part in parts.items()}
         return Puzzle(inputs, targets, {kind: part.fixed for kind, part in parts.items()})
 
+    def render(self, images: tf.Tensor, puzzle: Puzzle) -> dict[str, tf.Tensor]:
+        """What each task makes of images, named as `pose` names it; see `MixedPuzzle.render`."""
+        return {f"{kind}_images": task.render(images, part_of(kind, puzzle)) for kind, task in self.puzzles.items()}
+
+    def solve(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool, stream: str) -> Solved:
+        """The means of the tasks' losses and of their accuracies at these inputs: `(batch,)` float32 each."""
+        found = [
+            task.solve(own_inputs(kind, inputs)["images"], part_of(kind, puzzle), training=training, stream=stream)
+            for kind, task in self.puzzles.items()
+        ]
+        loss, accuracy = (tf.add_n(list(values)) / len(found) for values in zip(*found, strict=True))
+        return loss, accuracy
+
     def context(self, puzzle: Puzzle, *, training: bool) -> Any:
-        return {kind: task.context(_part(kind, puzzle), training=training) for kind, task in self.puzzles.items()}
+        return {kind: task.context(part_of(kind, puzzle), training=training) for kind, task in self.puzzles.items()}
 
     def climb(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
         def losses() -> dict[str, tf.Tensor]:
             return {
                 f"{kind}_adversarial_loss": task.climb(
-                    _own(kind, inputs), _part(kind, puzzle), context[kind], training=training
+                    own_inputs(kind, inputs), part_of(kind, puzzle), context[kind], training=training
                 )
                 for kind, task in self.puzzles.items()
             }
@@ -223,20 +236,20 @@ class EnsemblePretraining(RobustModel):
     def probe(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, context: Any, *, training: bool) -> tf.Tensor:
         return tf.add_n(
             [
-                task.probe(_own(kind, inputs), _part(kind, puzzle), context[kind], training=training)
+                task.probe(own_inputs(kind, inputs), part_of(kind, puzzle), context[kind], training=training)
                 for kind, task in self.puzzles.items()
             ]
         )
 
     def descend(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle, *, training: bool) -> dict[str, tf.Tensor]:
         def descended(task: MixedPuzzle, kind: str) -> dict[str, tf.Tensor]:
-            return task.descend(_own(kind, inputs), _part(kind, puzzle), training=training)
+            return task.descend(own_inputs(kind, inputs), part_of(kind, puzzle), training=training)
 
         return self._with_diversity(inputs, lambda: self._each(descended))
 
     def measure(self, inputs: dict[str, tf.Tensor], puzzle: Puzzle) -> dict[str, tf.Tensor]:
         def measured(task: MixedPuzzle, kind: str) -> dict[str, tf.Tensor]:
-            return task.measure(_own(kind, inputs), _part(kind, puzzle))
+            return task.measure(own_inputs(kind, inputs), part_of(kind, puzzle))
 
         if self.eval_attack is None:
             return self._each(measured)
@@ -274,23 +287,3 @@ class EnsemblePretraining(RobustModel):
     def get_config(self) -> dict[str, Any]:
         names = ("tasks", "shared", "boundary", "own_norms", "diversity_weight", "faithful")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def _own(kind: str, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The inputs of one task, named as it named them."""
-    return {name.removeprefix(f"{kind}_"): x for name, x in inputs.items() if name.startswith(f"{kind}_")}
-
-
-def _part(kind: str, puzzle: Puzzle) -> Puzzle:
-    """The puzzle of one task, as it posed it."""
-    return Puzzle(_own(kind, puzzle.inputs), puzzle.targets[kind], (puzzle.fixed or {})[kind])
-
-
-def _loss_weights(puzzles: dict[str, MixedPuzzle], diversity_weight: float) -> dict[str, float]:
-    """Each task's own weights over the number of tasks, and the diversity's if there is one."""
-    weights = {
-        f"{kind}_{term}": weight / len(puzzles)
-        for kind, puzzle in puzzles.items()
-        for term, weight in puzzle.loss_weights.items()
-    }
-    return {**weights, "diversity": diversity_weight} if diversity_weight else weights

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from advss_tf.encoders import fork_after
 from advss_tf.errors import InvalidInput, one_of
@@ -21,6 +22,7 @@ from advss_tf.pretext.jigsaw import Jigsaw
 from advss_tf.pretext.mixed import MixedPuzzle
 from advss_tf.pretext.rotation import Rotation
 from advss_tf.pretext.selfie import Selfie
+from advss_tf.training import Puzzle
 
 # The tasks that an ensemble may consist of, by the name that a recipe gives them.
 MEMBERS: dict[str, type[MixedPuzzle]] = {"jigsaw": Jigsaw, "rotation": Rotation, "selfie": Selfie}
@@ -101,3 +103,23 @@ def make_puzzles(
             own = fork_after(encoder, trunk, role=f"ensemble/{kind}", own_norms=patches)
         puzzles[kind] = MEMBERS[kind](own, seed=seed, name=kind, **attacks, **given)
     return puzzles
+
+
+def own_inputs(kind: str, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The inputs of one task, named as it named them."""
+    return {name.removeprefix(f"{kind}_"): x for name, x in inputs.items() if name.startswith(f"{kind}_")}
+
+
+def part_of(kind: str, puzzle: Puzzle) -> Puzzle:
+    """The puzzle of one task, as it posed it."""
+    return Puzzle(own_inputs(kind, puzzle.inputs), puzzle.targets[kind], (puzzle.fixed or {})[kind])
+
+
+def mean_weights(puzzles: dict[str, MixedPuzzle], diversity_weight: float) -> dict[str, float]:
+    """Each task's own weights over the number of tasks, and the diversity's if there is one."""
+    weights = {
+        f"{kind}_{term}": weight / len(puzzles)
+        for kind, puzzle in puzzles.items()
+        for term, weight in puzzle.loss_weights.items()
+    }
+    return {**weights, "diversity": diversity_weight} if diversity_weight else weights

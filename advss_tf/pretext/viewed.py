@@ -94,12 +94,16 @@ class Viewed(RobustModel):
     def pose(self, batch: Batch, seed: tf.Tensor) -> Puzzle:
         images = batch.images
         if images.shape.rank == 4:
-            step = 0 if self.step is None else self.step
-            wanted = views_for(self._views, crop_padding=self.crop_padding, flip=self.flip)
-            views = make_views(wanted, images, seed, strength=self.strength(step))
+            views = self.drawn_views(images, seed)
         else:
             views = tuple(tf.unstack(images, len(self._views), axis=1))
         return self.puzzle_of(views, batch.labels)
+
+    def drawn_views(self, images: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The views that `pose` makes of plain images by a seed; the gradient flows through them to the images."""
+        step = 0 if self.step is None else self.step
+        wanted = views_for(self._views, crop_padding=self.crop_padding, flip=self.flip)
+        return make_views(wanted, images, seed, strength=self.strength(step))
 
     def puzzle_of(self, views: tuple[tf.Tensor, ...], labels: tf.Tensor | None) -> Puzzle:
         """The puzzle of a batch: `views` in the order of `self.views`, each `(rows, height, width, channels)`."""

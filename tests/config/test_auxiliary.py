@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from advss_tf.config import RecipeError, load_recipe, make_recipe
+from advss_tf.config import RecipeError, load_grid, load_recipe, make_recipe
+from advss_tf.grid.sharing import pretraining_key
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PATH = "finetune.auxiliary"
 SGD = {"kind": "sgd", "learning_rate": 0.1}
+PAIR = [{"kind": "rotation"}, {"kind": "jigsaw", "grid": 2, "num_permutations": 5}]
 
 
 def _values(*, finetune: dict[str, Any] | None = None, **auxiliary: Any) -> dict[str, Any]:
@@ -74,6 +77,56 @@ def test_a_task_beside_the_classes_is_t4_of_one_drawn_puzzle_unless_said_otherwi
             _values(copies="stack", task={"kind": "selfie"}),
             "finetune.auxiliary.copies: needs a task whose puzzles can be counted.",
         ),
+        *(
+            (_values(copies="stack", task={"kind": kind}), f"{PATH}.copies: needs a task whose puzzles can be counted.")
+            for kind in ("simclr", "ensemble")
+        ),
+        *(
+            (
+                _values(task={"kind": kind, **more}),
+                f"{PATH}.task.kind: is an attack on views by definition, and beside the classes one attack moves both "
+                "heads. Expected: one of ['rotation', 'jigsaw', 'selfie', 'ensemble', 'simclr'] (simclr is what it "
+                f"attacks), or pretrain.task: {kind}. Received: kind={kind!r}.",
+            )
+            for kind in ("rocl", "acl", "acl_air", "dynacl", "advcl", "a_infonce", "deacl")
+            for more in ([{"teacher": "teacher"}] if kind == "deacl" else [{}])
+        ),
+        (
+            _values(mode="own", task={"kind": "simclr", "views": ["strong", "high_frequency"]}),
+            f"{PATH}.task.views[1]: is no image, and mode own attacks the views themselves.",
+        ),
+        (
+            _values(finetune={"batch_size": 1}, task={"kind": "simclr"}),
+            "finetune.batch_size: leaves an image no negatives. Expected: 2 or more.",
+        ),
+        (
+            _values(finetune={"micro_batches": 2}, task={"kind": "simclr"}),
+            "finetune.micro_batches: would part an image from its negatives. Expected: 1; more replicas are exact.",
+        ),
+        (
+            _values(task={"kind": "simclr", "views": ["strong", {"kind": "weak", "crop_padding": 8}]}),
+            f"{PATH}.task.views[1].crop_padding: may shift the whole image away.",
+        ),
+        (
+            _values(task={"kind": "simclr", "views": ["strong"]}),
+            f"{PATH}.task.views: ",
+        ),
+        (
+            _values(task={"kind": "ensemble", "tasks": PAIR, "diversity_weight": 0.5}),
+            f"{PATH}.task.diversity_weight: is of an attack of the task's own. Expected: no",
+        ),
+        (
+            _values(task={"kind": "ensemble", "tasks": [PAIR[0], {**PAIR[1], "clean_weight": 0.25}]}),
+            f"{PATH}.task.tasks[1].clean_weight: has no meaning beside the classes.",
+        ),
+        (
+            _values(task={"kind": "ensemble", "tasks": [PAIR[0], {"kind": "jigsaw", "grid": 3}]}),
+            f"{PATH}.task.tasks[1].grid: does not divide the images into whole patches.",
+        ),
+        (
+            _values(finetune={"train": "partial", "start": "encoder"}, task={"kind": "ensemble", "tasks": PAIR}),
+            f"{PATH}.task.boundary: ends the trunk among the layers that are frozen.",
+        ),
         (
             _values(weight=0, attack_weight=1.0),
             f"{PATH}.attack_weight: would climb the loss of a head that is never trained. Expected: null or 0",
@@ -126,6 +179,17 @@ def test_what_cannot_be_gives_one_line(values, sentence):
         _values(copies="stack", task={"kind": "jigsaw", "faithful": True, "balanced": True, "identity_share": 0}),
         _values(finetune={"auxiliary": None}),
         _values(finetune={"train": "partial", "start": "encoder"}),
+        _values(mode="own", task={"kind": "simclr", "views": ["strong", "weak", "annealed"]}),
+        _values(mode="stronger", task={"kind": "simclr", "views": ["strong", "high_frequency"]}),
+        # Nothing is compared where the task is not learned.
+        _values(mode="plain", finetune={"batch_size": 1}, task={"kind": "simclr"}),
+        _values(weight=0, finetune={"micro_batches": 2}, task={"kind": "simclr"}),
+        _values(finetune={"micro_batches": 2}),
+        _values(task={"kind": "ensemble", "tasks": PAIR, "diversity_weight": 0}),
+        _values(
+            finetune={"train": "partial", "start": "encoder"},
+            task={"kind": "ensemble", "tasks": PAIR, "shared": "encoder"},
+        ),
     ],
 )
 def test_what_is_unusual_but_right_is_accepted(values):
@@ -168,4 +232,33 @@ def test_the_recipe_of_hendrycks_2019_is_that_of_the_reference_code():
     assert (sgd.learning_rate, sgd.momentum, sgd.nesterov, sgd.weight_decay, sgd.decay) == (0.1, 0.9, True, 5e-4, "all")
     assert (sgd.schedule.kind, sgd.schedule.warmup_epochs, sgd.schedule.final_learning_rate) == ("cosine", 0, 1e-6)
     assert (part.epochs, part.batch_size, part.start, recipe.pretrain) == (100, 128, "scratch", None)
-    assert (recipe.evaluate.epsilons, recipe.evaluate.num_steps) == ((8 / 255,), (20,))
+    # Beyond the ball of training as well; 8/255 is the paper's.
+    assert recipe.evaluate.epsilons == tuple(k / 255 for k in (2, 4, 8, 12, 16)) and recipe.evaluate.num_steps == (20,)
+
+
+MODES = ("plain", "clean", "attacked", "own", "sum", "stronger")
+
+
+@pytest.mark.parametrize("task", ["rotation", "simclr"])
+def test_a_grid_multiplies_scratch_and_a_robust_pretraining_with_every_mode(task, tmp_path):
+    pretrain = {"task": {"kind": "rotation"}, "attack": {"epsilon": 0.1}, "epochs": 2, "optimizer": SGD}
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        json.dumps(
+            {
+                "name": "grid",
+                "base": {**_values(task={"kind": task}, finetune={"start": "pretrained"}), "pretrain": pretrain},
+                "axes": {"pretraining": ["P1", "P3"], "mode": {m: {f"{PATH}.mode": m} for m in MODES}},
+            }
+        )
+    )
+    cells = load_grid(path).cells
+    assert [cell.name for cell in cells] == [f"{start}-{mode}" for start in ("P1", "P3") for mode in MODES]
+    for cell in cells:
+        recipe, robust = cell.recipe, cell.place["pretraining"] == "P3"
+        auxiliary = recipe.finetune.auxiliary
+        assert (auxiliary.mode, auxiliary.task.kind) == (cell.place["mode"], task)
+        assert recipe.finetune.start == ("pretrained" if robust else "scratch")
+        assert recipe.pretrain is None or recipe.pretrain.attack.epsilon == 0.1
+        assert (recipe.pretrain is not None) == robust
+    assert len({pretraining_key(cell.recipe) for cell in cells if cell.recipe.pretrain is not None}) == 1

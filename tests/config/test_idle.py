@@ -80,6 +80,13 @@ def test_what_says_the_same_as_null_of_the_attack_of_a_sum_is_idle(change):
     assert not same(f"finetune.auxiliary.{name}={other}", beside=beside)
 
 
+def test_the_diversity_of_an_ensemble_beside_the_classes_is_idle():
+    beside = ["finetune.auxiliary.mode=own", "finetune.auxiliary.task={kind: ensemble, tasks: [{kind: rotation}, "
+              "{kind: jigsaw}]}"]  # fmt: skip
+    assert same("finetune.auxiliary.task.diversity_weight=0", beside=beside)
+    assert not same("finetune.auxiliary.task.shared=encoder", beside=beside)
+
+
 def test_the_weight_of_the_classes_is_idle_in_no_mode():
     assert not same("finetune.auxiliary.class_weight=2")
 

@@ -185,7 +185,7 @@ def test_the_adversaries_of_the_heads_start_at_different_points(tiny_encoder, ti
     model.compile(optimizer="sgd")
     model.build_optimizer()
     model.train_step((tf.fill(tiny_images.shape, 0.5), tf.constant(tiny_labels)))
-    noises = [seen["images"].numpy() - 0.5, seen["puzzle"].numpy() - 0.5]
+    noises = [seen["images"].numpy() - 0.5, seen["puzzle"]["images"].numpy() - 0.5]
     assert np.abs(noises[0] - noises[1]).max() > 0.1
     assert max(np.abs(noise).max() for noise in noises) <= 0.1 + 1e-6
 

@@ -36,6 +36,33 @@ def test_an_l2_attack_goes_along_the_gradient_as_weighed(linear, classes, climbe
     assert logs["auxiliary_loss"] == pytest.approx(log(exp(turned) + 3), rel=1e-5)
 
 
+L2_STEP = ProjectedGradientDescent(L2(0.2), num_steps=1, step_size=0.2, random_start=False)
+# 0.2 along (2, 1, -1, -2), of length √10, the logit of the classes is 4 / √10 and that of the turns stays at 0; along
+# (1, -2, 2, -1) the first stays at 0 and the other is 8 / √10.
+L2_CE = {"of classes": log(1 + exp(4 / sqrt(10))), "of turns": log(2)}
+L2_SSL = {"of classes": log(4), "of turns": log(exp(8 / sqrt(10)) + 3)}
+
+
+def test_in_l2_each_head_has_an_adversary_along_its_own_gradient(linear):
+    logs = linear.first_step(mode="own", weight=0.5, attack=L2_STEP)
+    assert logs["adversarial_loss"] == pytest.approx(L2_CE["of classes"], rel=1e-5)
+    assert logs["auxiliary_loss"] == pytest.approx(L2_SSL["of turns"], rel=1e-5)
+    assert logs["attack_climb"] == pytest.approx(log(2) + log(4), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("classes", "task", "found"),
+    # a · CE + m · SSL is equal at both candidates where m is 0.6043 a.
+    [(1.0, 0.6, "of classes"), (1.0, 0.61, "of turns"), (2.0, 1.2, "of classes"), (2.0, 1.22, "of turns")],
+)
+def test_in_l2_the_stronger_of_two_is_judged_by_both_weights(linear, classes, task, found):
+    options = {"attack_class_weight": classes, "attack_weight": task, "attack": L2_STEP}
+    logs = linear.first_step(mode="stronger", weight=0.5, **options)
+    assert logs["adversarial_loss"] == pytest.approx(L2_CE[found], rel=1e-5)
+    assert logs["auxiliary_loss"] == pytest.approx(L2_SSL[found], rel=1e-5)
+    assert logs["attack_climb"] == pytest.approx(classes * L2_CE[found] + task * L2_SSL[found], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("classes", "task", "found"),
     # a · CE + m · SSL is equal at both candidates where m is 0.3567 a.

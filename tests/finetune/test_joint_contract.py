@@ -12,7 +12,7 @@ import tensorflow as tf
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.encoders.handoff import CARDS, read_variables
 from advss_tf.finetune import JointClassifier, RobustClassifier
-from advss_tf.pretext import Jigsaw, Rotation, Selfie
+from advss_tf.pretext import EnsemblePretraining, Jigsaw, Rotation, Selfie, SimCLR
 from advss_tf.serving import export_classifier, export_encoder
 from advss_tf.training import SGD
 from advss_tf.training.loop import Saving, train
@@ -23,6 +23,10 @@ TASKS = {
     "rotation": Rotation,
     "jigsaw": lambda encoder: Jigsaw(encoder, grid=2, num_permutations=3),
     "selfie": lambda encoder: Selfie(encoder, num_layers=1, num_heads=2),
+    "ensemble": lambda encoder: EnsemblePretraining(
+        encoder, tasks=("rotation", {"kind": "jigsaw", "grid": 2, "num_permutations": 3})
+    ),
+    "simclr": lambda encoder: SimCLR(encoder, views=("weak", {"kind": "strong", "hue": 0.0}), projection=(8, 4)),
 }
 FORMS = {
     "clean": {"mode": "clean"},
@@ -81,6 +85,24 @@ def test_saved_and_loaded_it_goes_on_the_same(form, tiny_encoder, tiny_images, t
     assert configs[0] == configs[1] and json.dumps(configs[0])
 
 
+@pytest.mark.parametrize("task", ["simclr", pytest.param("ensemble", marks=pytest.mark.slow)])
+def test_a_task_of_several_inputs_is_saved_and_loaded_with_its_head(
+    task, tiny_encoder, tiny_images, tiny_labels, tmp_path
+):
+    model = made(tiny_encoder, task=task, mode="own", seed=3)
+    model.build_optimizer()
+    batch = tf.constant(tiny_images), tf.constant(tiny_labels)
+    model.train_step(batch)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.auxiliary.encoder is loaded.encoder and type(loaded.auxiliary) is type(model.auxiliary)
+    assert loaded.provenance == model.provenance and json.dumps(model.provenance["auxiliary"])
+    for one in (model, loaded):
+        one.reset_metrics()
+    ours, theirs = ({k: float(v) for k, v in one.test_step(batch).items()} for one in (model, loaded))
+    assert ours == pytest.approx(theirs, rel=1e-4) and "auxiliary_loss" in ours
+
+
 @_each("clean")
 def test_a_run_cut_at_a_step_ends_with_the_same_bits(form, tiny_images, tiny_labels, tmp_path, two_stages):
     def make_dataset(*, start_step, num_steps, **_):
@@ -114,9 +136,10 @@ def test_a_run_cut_at_a_step_ends_with_the_same_bits(form, tiny_images, tiny_lab
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [FORMS["sum"], FORMS["stronger"]], ids=["sum", "stronger"])
-def test_a_step_can_be_compiled_by_xla(form, tiny_images, tiny_labels, two_stages):
+@pytest.mark.parametrize("task", ["rotation", "simclr"])
+def test_a_step_can_be_compiled_by_xla(form, task, tiny_images, tiny_labels, two_stages):
     """As Keras does by default where there is one GPU."""
-    model = made(two_stages(), **form)
+    model = made(two_stages(), task=task, **form)
     model.compile(optimizer=SGD(0.05), jit_compile=True)
     before = model.get_weights()
     model.fit(tf.data.Dataset.from_tensor_slices((tiny_images, tiny_labels)).batch(8), verbose=0)

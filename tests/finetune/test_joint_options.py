@@ -10,11 +10,12 @@ import pytest
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune.joint_options import MODES, checked_auxiliary, checked_options, place_of
-from advss_tf.pretext import Jigsaw, Rotation, Selfie
+from advss_tf.pretext import ACL, EnsemblePretraining, Jigsaw, RoCL, Rotation, Selfie, SimCLR
 from advss_tf.training import RobustModel
 
 GIVEN = {"mode": "sum", "weight": 0.5, "attack_weight": None, "copies": "drawn"}
 ATTACK = ProjectedGradientDescent(Linf(0.1))
+PAIR = {"tasks": ("rotation", {"kind": "jigsaw", "grid": 2, "num_permutations": 3})}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -116,6 +117,36 @@ class Posed(RobustModel):
             {"copies": "stack"},
             "Expected: a pretext model with ['head', 'num_answers']",
         ),
+        (SimCLR, {"copies": "stack"}, "Expected: a pretext model with ['head', 'num_answers']"),
+        *(
+            (
+                lambda encoder, method=method: method(encoder, attack=ATTACK),
+                {"mode": mode},
+                "`auxiliary` is an attack on views by definition, and beside the classes one attack moves both heads. "
+                "Expected: a pretext model without one, such as SimCLR(encoder); or pretrain with it, and start from "
+                f"its encoder. Received: auxiliary: a {method.__name__}",
+            )
+            for method in (ACL, RoCL)
+            for mode in ("sum", "plain")
+        ),
+        (lambda encoder: EnsemblePretraining(encoder, attack=ATTACK, **PAIR), {}, "`auxiliary` has an attack"),
+        (
+            lambda encoder: EnsemblePretraining(encoder, diversity_weight=0.5, **PAIR),
+            {},
+            "`auxiliary` has a `diversity_weight`, which is of an attack of its own",
+        ),
+        (
+            lambda encoder: EnsemblePretraining(
+                encoder, tasks=({"kind": "rotation", "clean_weight": 0.1}, *PAIR["tasks"][1:])
+            ),
+            {},
+            "`auxiliary` has a `clean_weight`, which has no meaning beside the classes",
+        ),
+        (
+            lambda encoder: SimCLR(encoder, views=("strong", "high_frequency")),
+            {"mode": "own"},
+            "`auxiliary` has a view of high frequencies, which are no pixels, and mode='own' attacks the views",
+        ),
     ],
 )
 def test_a_pretext_model_that_cannot_stand_beside_the_classes_is_refused(made, options, words, tiny_encoder):
@@ -129,6 +160,25 @@ def test_a_task_that_reads_frozen_layers_alone_is_refused(tiny_encoder):
     tiny_encoder.trainable = False
     with pytest.raises(InvalidInput, match="would teach the encoder nothing"):
         checked_auxiliary(rotation, tiny_encoder, mode="sum", copies="drawn")
+
+
+@pytest.mark.parametrize(("shared", "taught"), [("trunk", False), ("encoder", True)])
+def test_an_ensemble_teaches_what_its_tasks_share(shared, taught, tiny_encoder):
+    for name in ("stem_conv", "stem_norm", "stage1_conv", "stage1_norm"):
+        tiny_encoder.get_layer(name).trainable = False
+    boundary = {"boundary": "stage1"} if shared == "trunk" else {}
+    task = EnsemblePretraining(tiny_encoder, shared=shared, **boundary, **PAIR)
+    if taught:
+        checked_auxiliary(task, tiny_encoder, mode="sum", copies="drawn")
+        return
+    with pytest.raises(InvalidInput, match="would teach the encoder nothing"):
+        checked_auxiliary(task, tiny_encoder, mode="sum", copies="drawn")
+
+
+@pytest.mark.parametrize("mode", ["attacked", "sum", "stronger", "clean"])
+def test_high_frequencies_of_attacked_images_are_views_like_others(mode, tiny_encoder):
+    simclr = SimCLR(tiny_encoder, views=("strong", "high_frequency"))
+    checked_auxiliary(simclr, tiny_encoder, mode=mode, copies="drawn")
 
 
 def test_a_mode_without_the_task_asks_nothing_of_it(tiny_encoder):

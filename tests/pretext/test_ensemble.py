@@ -11,6 +11,7 @@ from advss_tf.attacks import L2, Linf, ProjectedGradientDescent
 from advss_tf.encoders import fused, load_encoder
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext import EnsemblePretraining, ensemble
+from advss_tf.pretext.members import part_of
 from advss_tf.serving import export_encoder
 from advss_tf.training import Batch
 from advss_tf.training.reporting import headlines
@@ -200,7 +201,7 @@ def test_evaluation_attacks_each_task_as_if_it_were_alone(tiny_images):
     context, seed = model.context(puzzle, training=False), tf.constant([0, 0])
     jointly = attack(lambda x: model.probe(x, puzzle, context, training=False), puzzle.inputs, seed)
     for kind, task in model.puzzles.items():
-        own = ensemble._part(kind, puzzle)
+        own = part_of(kind, puzzle)
         alone = attack(lambda x, t=task, p=own: t.probe(x, p, None, training=False), own.inputs, seed)
         np.testing.assert_allclose(jointly[f"{kind}_images"], alone["images"], atol=1e-5)
 
@@ -414,7 +415,5 @@ def test_batch_norms_of_images_are_not_moved_by_patches_unless_faithful(tiny_enc
         puzzle = posed(model, tiny_images)
         before = norm.moving_mean.numpy()
         selfie = model.puzzles["selfie"]
-        selfie.descend(
-            puzzle.inputs | {"images": tf.constant(tiny_images)}, ensemble._part("selfie", puzzle), training=True
-        )
+        selfie.descend(puzzle.inputs | {"images": tf.constant(tiny_images)}, part_of("selfie", puzzle), training=True)
         assert (norm.moving_mean.numpy() == before).all() == own_norms
