@@ -100,7 +100,7 @@ def test_a_task_beside_the_classes_is_t4_of_one_drawn_puzzle_unless_said_otherwi
             "finetune.batch_size: leaves an image no negatives. Expected: 2 or more.",
         ),
         (
-            _values(finetune={"micro_batches": 2}, task={"kind": "simclr"}),
+            _values(finetune={"micro_batches": 2, "micro_batch_norm": "per_part"}, task={"kind": "simclr"}),
             "finetune.micro_batches: would part an image from its negatives. Expected: 1; more replicas are exact.",
         ),
         (
@@ -183,8 +183,8 @@ def test_what_cannot_be_gives_one_line(values, sentence):
         _values(mode="stronger", task={"kind": "simclr", "views": ["strong", "high_frequency"]}),
         # Nothing is compared where the task is not learned.
         _values(mode="plain", finetune={"batch_size": 1}, task={"kind": "simclr"}),
-        _values(weight=0, finetune={"micro_batches": 2}, task={"kind": "simclr"}),
-        _values(finetune={"micro_batches": 2}),
+        _values(weight=0, finetune={"micro_batches": 2, "micro_batch_norm": "per_part"}, task={"kind": "simclr"}),
+        _values(finetune={"micro_batches": 2, "micro_batch_norm": "per_part"}),
         _values(task={"kind": "ensemble", "tasks": PAIR, "diversity_weight": 0}),
         _values(
             finetune={"train": "partial", "start": "encoder"},
