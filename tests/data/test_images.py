@@ -179,6 +179,8 @@ def test_what_needs_a_train_split_is_refused_where_there_is_none(cifar10_c):
 # Views and pseudo-labels ----------------------------------------------------------------------------------------------
 
 VIEWS_OF_ADVCL = ("strong", "strong", "weak", "high_frequency")
+# What a store does to a batch shows in two of them as well, in half the time.
+TWO_VIEWS = ("strong", "high_frequency")
 
 
 def _stack(dataset):
@@ -233,15 +235,13 @@ def test_views_are_made_of_the_plain_images_of_their_step(data):
 
 
 def test_views_are_the_same_whatever_the_start_and_without_the_plain_augmentation(data):
-    whole = _stack(data.unlabelled(4, views=VIEWS_OF_ADVCL, num_steps=5))
-    np.testing.assert_array_equal(
-        _stack(data.unlabelled(4, views=VIEWS_OF_ADVCL, num_steps=2, start_step=3)), whole[3:]
-    )
-    np.testing.assert_array_equal(_stack(data.unlabelled(4, views=VIEWS_OF_ADVCL, augment=False, num_steps=5)), whole)
+    whole = _stack(data.unlabelled(4, views=TWO_VIEWS, num_steps=5))
+    np.testing.assert_array_equal(_stack(data.unlabelled(4, views=TWO_VIEWS, num_steps=2, start_step=3)), whole[3:])
+    np.testing.assert_array_equal(_stack(data.unlabelled(4, views=TWO_VIEWS, augment=False, num_steps=5)), whole)
 
 
 def test_views_of_two_workers_join_to_those_of_one(data):
-    options = {"views": VIEWS_OF_ADVCL, "num_steps": 3, "start_step": 1}
+    options = {"views": TWO_VIEWS, "num_steps": 3, "start_step": 1}
     parts = [_stack(data.unlabelled(6, worker=worker, num_workers=2, **options)) for worker in (0, 1)]
     np.testing.assert_allclose(np.concatenate(parts, axis=1), _stack(data.unlabelled(6, **options)), atol=1e-5)
 

@@ -74,7 +74,7 @@ def test_the_stronger_of_two_is_judged_by_both_weights(linear, classes, task, fo
     assert logs["attack_climb"] == pytest.approx(classes * linear.ce[found] + task * linear.ssl[found], rel=1e-5)
 
 
-@pytest.mark.parametrize(("mode", "task"), [("sum", 1.0), ("stronger", 0.36)])
+@pytest.mark.parametrize(("mode", "task"), [("sum", 1.0), pytest.param("stronger", 0.36, marks=pytest.mark.slow)])
 def test_what_the_attack_climbs_can_be_learned_on_clean_images(linear, mode, task):
     """The attack goes where the turns send it, as without the option, and the turns are learned at the grey image."""
     for place, learned in (("clean", "grey"), ("attacked", "of turns"), (None, "of turns")):

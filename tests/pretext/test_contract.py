@@ -49,7 +49,7 @@ LATER = (
     "selfie faithful",
 )
 # Where whole trainings are compared, these do as well.
-LATER_TRAINED = (*LATER, "advcl", "deacl", "selfie")
+LATER_TRAINED = (*LATER, "advcl", "deacl", "jigsaw", "selfie")
 
 
 def _each(forms, later=LATER):
@@ -72,7 +72,7 @@ EACH_METHOD = _each(METHODS)
 EACH_TRAINED_METHOD = _each(METHODS, later=LATER_TRAINED)
 # Puzzles are learned without an attack as well (P2), by another path through the step.
 CLEAN = {f"{kind} clean": (kind, {"attack": None}) for kind in (*MEMBERS, "ensemble")}
-LATER_CLEAN = (*LATER_TRAINED, *(set(CLEAN) - {"rotation clean"}))
+LATER_CLEAN = (*LATER_TRAINED, *CLEAN)
 EACH_GOING_ON = _each({**METHODS, **CLEAN}, later=LATER_CLEAN)
 EACH_HANDED_OVER = _each({**METHODS, **CLEAN}, later=(*LATER, *(set(CLEAN) - {"rotation clean"})))
 # Where the draw or the loss of the reference code could go another way, its form is tested as well.
