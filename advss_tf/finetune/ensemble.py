@@ -86,11 +86,9 @@ class RobustEnsemble(keras.Model):
         num_classes, image_shape = _common_classes(members), _common_shape(members)
         super().__init__(name=name)
         self.members = members
-        default = "mean_probability" if faithful else "log_mean_probability"
-        self.combine, self.faithful = (
-            one_of("combine", default if combine is None else combine, COMBINE),
-            bool(faithful),
-        )
+        if combine is None:
+            combine = "mean_probability" if faithful else "log_mean_probability"
+        self.combine, self.faithful = one_of("combine", combine, COMBINE), bool(faithful)
         self.member_weights = _normalised(weights, len(members))
         self.num_classes, self.image_shape = num_classes, image_shape
         self.built = True
