@@ -58,7 +58,11 @@ class Stages:
             for file in self.written:
                 (folder / file).touch()
             raise Killed
-        if name == "evaluate":
+        if name == "pretrain":
+            here.workdir.encoder.mkdir()
+        elif name == "finetune":
+            here.workdir.classifier.touch()
+        else:
             self.record(here.recipe.name).save(here.workdir.record)
         return {"did": name}
 
