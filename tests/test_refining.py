@@ -34,8 +34,10 @@ VALUES = {
     "pretrain": {"task": {"kind": "rotation"}, "attack": {**ATTACK, "epsilon": 0.4}, "epochs": 1, "optimizer": SGD},
     "cluster": {"sizes": [2, 6], "branch": "clean"},
     "refine": {
-        "clusters": 4, "linear": {"epochs": 1},
-        "full": {"attack": ATTACK, "epochs": 2, "optimizer": {**SGD, "schedule": {"kind": "constant"}}},
+        "clusters": 4, "linear": {"epochs": 1, "batch_size": 128},
+        "full": {
+            "attack": ATTACK, "epochs": 2, "batch_size": 128, "optimizer": {**SGD, "schedule": {"kind": "constant"}},
+        },
     },
     "finetune": {"start": "pretrained", "train": "linear", "how": "standard", "epochs": 1, "optimizer": SGD},
     "evaluate": {"epsilons": [0.1], "num_steps": [1], "limit": 30},

@@ -104,7 +104,7 @@ def test_no_encoder_is_taken_from_it(served):
 
 
 def test_only_ensembles_with_images_of_one_size_and_fitting_names_are_exported(ensemble, tmp_path):
-    with pytest.raises(InvalidInput, match="a RobustClassifier without members, member_weights, image_shape"):
+    with pytest.raises(InvalidInput, match="a RobustClassifier without members, member_weights, combine, image_shape"):
         export_ensemble(ensemble.members[0], tmp_path / "1")
     with pytest.raises(InvalidInput, match="`class_names` do not name the classes"):
         export_ensemble(ensemble, tmp_path / "1", class_names=["cat"])
