@@ -74,8 +74,9 @@ def show_record(screen: Any, record: Any) -> None:
     from advss_tf.evaluation import result_table
 
     columns, rows = result_table([record])
-    model, data, images = rows[0][:3]
-    title = f"Accuracy of {model} on {data}, {images} images, with 95 % intervals"
+    model, data = rows[0][:2]
+    images = f"{record.num_images:,} images{', a subset' if record.subset else ''}"
+    title = f"Accuracy of {model} on {data}, {images}, with 95 % intervals"
     screen.table(title, columns[3:], [row[3:] for row in rows])
     if record.external is not None:
         screen.say(f"Learned from outside: {record.external}")
