@@ -135,9 +135,9 @@ def _files_of(wanted: config.Corruptions, *, side: int) -> dict[str, Any]:
     }
 
 
-def data_info(recipe: config.Recipe, data: ImageData, *, split: str = "test") -> dict[str, Any]:
-    """What the record says of the data, and of the ball that the model was trained for."""
-    attack = recipe.finetune.attack if recipe.finetune else None
+def data_info(recipe: config.Recipe | None, data: ImageData, *, split: str = "test") -> dict[str, Any]:
+    """What the record says of the data, and of the ball that the model was trained for, where its recipe is known."""
+    attack = recipe.finetune.attack if recipe is not None and recipe.finetune else None
     trained = {"training_epsilon": attack.epsilon, "training_norm": attack.norm} if attack else {}
     names = {"name": data.name, "split": split, "fingerprint": data.fingerprint, "class_names": data.class_names}
     return {**names, **trained}

@@ -138,8 +138,7 @@ def _images(args: argparse.Namespace, file: Path) -> tuple[Any, int, dict[str, A
         )
     seed = args.seed or 0
     data = load_data(args.data, seed=seed, **elsewhere)
-    names = {"name": data.name, "split": args.split, "fingerprint": data.fingerprint, "class_names": data.class_names}
-    return data, seed, names
+    return data, seed, data_info(None, data, split=args.split)
 
 
 def _check_suite(args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ import difflib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .auxiliary_rules import learns
 from .contrastive_rules import WITH_NEGATIVES
 from .parts import Fault, write_pixels
 
@@ -181,7 +182,9 @@ def parts_normalise_as_said(stage: schema.Pretrain | schema.FullRefinement | sch
     """
     frozen = getattr(stage, "train", "full") == "linear"
     elsewhere = getattr(stage, "start", "pretrained") not in ("pretrained", "scratch")
-    compared = getattr(getattr(stage, "task", None), "kind", None) in WITH_NEGATIVES  # which has a fault of its own
+    auxiliary = getattr(stage, "auxiliary", None)
+    task = auxiliary.task if auxiliary is not None and learns(auxiliary) else getattr(stage, "task", None)
+    compared = getattr(task, "kind", None) in WITH_NEGATIVES  # which has a fault of its own
     if stage.micro_batches > 1 and stage.micro_batch_norm is None and not (frozen or elsewhere or compared):
         received = f"micro_batches={stage.micro_batches}, micro_batch_norm=null"
         expected = "1, or micro_batch_norm: per_part, which accepts that; train: linear is exact"

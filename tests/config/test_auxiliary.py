@@ -100,7 +100,7 @@ def test_a_task_beside_the_classes_is_t4_of_one_drawn_puzzle_unless_said_otherwi
             "finetune.batch_size: leaves an image no negatives. Expected: 2 or more.",
         ),
         (
-            _values(finetune={"micro_batches": 2, "micro_batch_norm": "per_part"}, task={"kind": "simclr"}),
+            _values(finetune={"micro_batches": 2}, task={"kind": "simclr"}),
             "finetune.micro_batches: would part an image from its negatives. Expected: 1; more replicas are exact.",
         ),
         (
