@@ -129,8 +129,8 @@ def hold_to(here: Run, stage: str, taught_by: Mapping[str, str]) -> None:
     if before is not None and before != taught_by:
         changed = sorted(name for name in {**before, **taught_by} if before.get(name) != taught_by.get(name))
         raise InvalidInput(
-            f"What `{stage}` learns from has changed since it began: {', '.join(changed)}.",
-            expected=f"the files that it began with, of SHA-256 {before}; or a new --workdir",
+            f"What `{stage}` learns from has changed since this run, or its grid, began: {', '.join(changed)}.",
+            expected=f"the files of then, of SHA-256 {before}; or a new --workdir",
             received=f"files of SHA-256 {dict(taught_by)}",
         )
 

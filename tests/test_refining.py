@@ -205,7 +205,7 @@ def test_a_pretraining_does_not_go_on_with_another_teacher(story, tmp_path):
         run(recipe, workdir, screen=CuttingScreen("pretrain", 6))
     shutil.rmtree(teacher)
     shutil.copytree(story.encoder, teacher)
-    with pytest.raises(InvalidInput, match=r"What `pretrain` learns from has changed since it began: teacher\."):
+    with pytest.raises(InvalidInput, match=r"learns from has changed since this run, or its grid, began: teacher\."):
         _quiet_run(recipe, workdir)
     shutil.rmtree(teacher)
     shutil.copytree(story.kept_encoder("clean"), teacher)

@@ -33,7 +33,7 @@ from advss_tf.evaluation.report.grid_table import Outcome, ball_text, headline, 
 from advss_tf.grid.cell_process import CellProcess, ProcessEnded, stages_of, words_of
 from advss_tf.grid.forecast import seconds_left
 from advss_tf.grid.outcomes import error_file, finished, other_recipe, outcome_of, reason, unreadable
-from advss_tf.grid.sharing import adopt, finished_elsewhere, pretraining_key
+from advss_tf.grid.sharing import adopt, finished_elsewhere, learn_from_the_same, pretraining_key
 from advss_tf.screen import Pace, Screen
 from advss_tf.timing import duration
 from advss_tf.training.strategy import in_cluster
@@ -180,7 +180,7 @@ class _Going:
         return words
 
     def _share(self, cell: config.GridCell, workdir: Workdir) -> None:
-        """Takes over the pretraining of another cell, if one has finished the same."""
+        """Takes over the pretraining of another cell, if one has finished the same; else the files that it names."""
         key = pretraining_key(cell.recipe)
         if key is None or workdir.finished("pretrain") is not None:
             return
@@ -190,13 +190,12 @@ class _Going:
                 expected=f"a finished pretraining in {self.broken[key]}",
                 received=f"{self.broken[key]}/error.txt",
             )
-        for other in self.grid.cells:
-            donor = self._workdir(other)
-            if self.foreign[other.name] is not None:
-                continue
-            same = other.name != cell.name and pretraining_key(other.recipe) == key
-            if same and finished_elsewhere(donor, "pretrain"):
+        ours = (other for other in self.grid.cells if other.name != cell.name and self.foreign[other.name] is None)
+        others = [(other.recipe, self._workdir(other)) for other in ours]
+        for recipe, donor in others:
+            if pretraining_key(recipe) == key and finished_elsewhere(donor, "pretrain"):
                 return adopt(workdir, donor=donor)
+        learn_from_the_same(cell.recipe, workdir, others=others)
 
     def _note(self, cell: config.GridCell, workdir: Workdir, words: str, *, broken: bool) -> None:
         with replacing(error_file(workdir)) as file:
@@ -204,7 +203,8 @@ class _Going:
         self.failed[cell.name] = reason(workdir) or "no reason given"
         key = pretraining_key(cell.recipe)
         # What was refused before its pretraining began, such as more clusters than images, is this cell's affair.
-        begun = workdir.stage("pretrain").is_dir() and not workdir.done("pretrain").is_file()
+        stage, noted = workdir.stage("pretrain"), workdir.taught_by("pretrain")
+        begun = stage.is_dir() and list(stage.iterdir()) != [noted] and not workdir.done("pretrain").is_file()
         if broken and key is not None and begun:
             self.broken.setdefault(key, cell.name)
 

@@ -4,9 +4,12 @@ Synopsis:
 
     if pretraining_key(recipe) == pretraining_key(other):
         adopt(workdir, donor=other_workdir)
+    else:
+        learn_from_the_same(recipe, workdir, others=[(other, other_workdir)])
 
 What is taken over is the finished stage's whole folder, as hard links where the file system has them. Its `done.json`
-says where it came from.
+says where it came from. Pretrainings that name the same pseudo-labels or the same teacher learn from the very same
+files, so that no table has some seeds of one clustering and some of another.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from typing import Any
 
 from advss_tf import config
@@ -63,6 +67,32 @@ def adopt(workdir: Workdir, *, donor: Workdir) -> None:
     with replacing_folder(workdir.stage("pretrain")) as folder:
         shutil.copytree(donor.stage("pretrain"), folder, dirs_exist_ok=True, copy_function=_link)
         write_json(folder / "done.json", {**result, SHARED_FROM: origin})
+
+
+def learn_from_the_same(
+    recipe: config.Recipe, workdir: Workdir, *, others: Iterable[tuple[config.Recipe, Workdir]]
+) -> None:
+    """Holds a pretraining that has not begun to the files that another learned from, where both name the same ones.
+
+    Recipes name files by their path, which may hold other clusters by now. What is noted here is the digests that the
+    other began with; the run compares them with what it finds, and refuses to train on anything else.
+    """
+    path, named = workdir.taught_by("pretrain"), _files_of(recipe)
+    if path.is_file() or not named:
+        return
+    for other, donor in others:
+        noted = donor.taught_by("pretrain")
+        if _files_of(other) == named and noted.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, json.loads(noted.read_text(encoding="utf-8")))
+            return
+
+
+def _files_of(recipe: config.Recipe) -> dict[str, str]:
+    """What a pretraining learns from beside its images, by the key that names it: paths, as the recipe has them."""
+    task = None if recipe.pretrain is None else recipe.pretrain.task
+    named = {key: getattr(task, key, None) for key in ("pseudo_labels", "teacher")}
+    return {key: str(path) for key, path in named.items() if path is not None}
 
 
 def _link(source: str, target: str) -> None:

@@ -210,6 +210,23 @@ def test_a_cell_that_is_refused_before_its_pretraining_begins_keeps_no_other_fro
     assert rows(tmp_path)["P3-F4-seed0"]["status"] == "finished"
 
 
+def test_pretrainings_that_name_the_same_clusters_are_held_to_those_that_the_first_began_with(tmp_path, record):
+    task = "{kind: advcl, pseudo_labels: mine.npz}"
+    named = GRID.replace("{kind: rotation}", task).replace(
+        "width: 4}", "width: 4, branches: [clean, adversarial, pseudo]}"
+    )
+    path = tmp_path / "named.yaml"
+    path.write_text(named.replace("[P1, P3]", "[P3]"))
+    grid, root = load_grid(path), tmp_path / "run"
+    first, other = Workdir(root / "P3-F3-seed0"), Workdir(root / "P3-F3-seed1")
+    assert run_grid(grid, root, cells=grid.only(["finetuning=F3", "seed=0"]), run=FakeCells(record)) == 0
+    write_json(first.taught_by("pretrain"), {"pseudo_labels": "1f"})
+    refused = FakeCells(record, refused=["P3-F3-seed1"])
+    assert run_grid(grid, root, run=refused) == 1
+    assert json.loads(other.taught_by("pretrain").read_text()) == {"pseudo_labels": "1f"}
+    assert ("P3-F4-seed1", "pretrain") in refused.stages, "what was refused at the door keeps no other from it"
+
+
 def test_a_part_of_the_grid_is_run_in_the_same_folder_and_uses_what_is_there(small, go, tmp_path):
     assert go(cells=small.only(["finetuning=F4", "seed=0"]))[0] == 0
     found = rows(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from advss_tf.config import make_recipe
 from advss_tf.grid import sharing
-from advss_tf.grid.sharing import SHARED_FROM, adopt, pretraining_key
+from advss_tf.grid.sharing import SHARED_FROM, adopt, learn_from_the_same, pretraining_key
 from advss_tf.workdir import Workdir
 
 SGD = {"kind": "sgd", "learning_rate": 0.1}
@@ -128,3 +128,36 @@ def test_where_there_are_no_links_files_are_copied(donor, tmp_path, monkeypatch)
     adopt(workdir, donor=donor)
     shutil.rmtree(donor.root)
     assert (workdir.encoder / "saved_model.pb").read_bytes() == b"weights"
+
+
+def clustered(path, *overrides):
+    task = {"kind": "advcl", "pseudo_labels": path}
+    values = {**VALUES, "encoder": {**VALUES["encoder"], "branches": ["clean", "adversarial", "pseudo"]}}
+    return make_recipe({**values, "pretrain": {**VALUES["pretrain"], "task": task}}, overrides)
+
+
+def begun(root, files):
+    workdir = Workdir(root)
+    workdir.stage("pretrain").mkdir(parents=True)
+    workdir.taught_by("pretrain").write_text(json.dumps(files))
+    return workdir
+
+
+def test_a_pretraining_is_held_to_the_files_that_one_with_the_same_paths_began_with(tmp_path):
+    clusters, again = {"pseudo_labels": "1f"}, Workdir(tmp_path / "again")
+    elsewhere = begun(tmp_path / "other", {"pseudo_labels": "77"})
+    same = begun(tmp_path / "same", clusters)
+    others = [(make_recipe(VALUES), Workdir(tmp_path / "none")), (clustered("b.npz"), elsewhere)]
+    learn_from_the_same(clustered("a.npz", "seed=1"), again, others=others)
+    assert not again.root.exists()
+    learn_from_the_same(clustered("a.npz", "seed=1"), again, others=[*others, (clustered("a.npz"), same)])
+    assert json.loads(again.taught_by("pretrain").read_text()) == clusters
+
+
+def test_what_has_begun_and_what_learns_from_images_alone_is_left_as_it_is(tmp_path):
+    one, other = begun(tmp_path / "one", {"pseudo_labels": "1f"}), begun(tmp_path / "other", {"pseudo_labels": "77"})
+    learn_from_the_same(clustered("a.npz"), one, others=[(clustered("a.npz"), other)])
+    assert json.loads(one.taught_by("pretrain").read_text()) == {"pseudo_labels": "1f"}
+    alone = Workdir(tmp_path / "alone")
+    learn_from_the_same(make_recipe(VALUES), alone, others=[(clustered("a.npz"), other), (make_recipe(VALUES), one)])
+    assert not alone.root.exists()
