@@ -19,6 +19,15 @@ from advss_tf.training import LARS, SGD, AdamW
 DIGITS = Path(__file__).parents[1] / "configs" / "digits.yaml"
 
 
+@pytest.mark.parametrize(("channels", "said", "flip"), [(1, "", False), (3, "", True), (1, "true", True)])
+def test_images_are_mirrored_where_they_have_colours_unless_the_recipe_says_otherwise(channels, said, flip, tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, images=np.zeros((60, 8, 8, channels), np.uint8), labels=np.arange(60) % 2)
+    more = f", flip: {said}" if said else ""
+    recipe = load_recipe(DIGITS, [f"data={{kind: arrays, path: {path}, labels_per_class: 5{more}}}"])
+    assert assembly.data_of(recipe).flip is flip
+
+
 def test_an_attack_has_every_field_of_its_section():
     recipe = load_recipe(
         DIGITS,

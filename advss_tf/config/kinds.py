@@ -36,7 +36,9 @@ class Source(Part):
         default=None, min_length=2, max_length=2, description="Height and width to resize to; null: none."
     )
     crop_padding: int | None = Field(default=None, ge=0, description="Padding before a random crop; null: size // 8.")
-    flip: bool = Field(default=True, description="Mirror half of the training images left to right.")
+    flip: bool | None = Field(
+        default=None, description="Mirror half of the training images left to right; null: if they have colours."
+    )
 
 
 class Digits(Source):

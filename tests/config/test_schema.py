@@ -72,9 +72,9 @@ def test_random_weights_are_frozen_where_the_recipe_says_that_it_wants_that(trai
     assert (part.finetune.start, part.finetune.train) == ("scratch", train)
 
 
-def test_digits_are_not_mirrored_unless_asked_and_other_images_are():
+def test_digits_are_not_mirrored_unless_asked_and_of_other_images_a_recipe_need_not_say():
     assert make_recipe(VALUES).data.flip is False
-    assert make_recipe(_changed(data={"kind": "tfds", "name": "cifar10"})).data.flip is True
+    assert make_recipe(_changed(data={"kind": "tfds", "name": "cifar10"})).data.flip is None
 
 
 @pytest.mark.parametrize(
