@@ -174,7 +174,11 @@ def ordered_batches(
     sizes = ordered_sizes(len(part), batch_size)
     dataset = part.store.epoch(part.numbers, None, 0).rebatch(sizes)
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(sizes))).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(sizes))).prefetch(tf.data.AUTOTUNE)
+    # Workers take turns at batches. Shared by files, as is the default, they would stop at the count of all.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.with_options(options)
 
 
 def ordered_sizes(count: int, batch_size: int) -> list[int]:

@@ -9,16 +9,21 @@ TFRecord files can only be read from front to back. An epoch therefore visits th
 time, gathers a window of undecoded records and shuffles that window: a buffered shuffle, not a permutation of the
 whole set. It still depends on `(seed, epoch)` alone, every record comes once an epoch, and memory is bounded by the
 window. To begin in the middle of an epoch, the records before it are read and thrown away undecoded.
+
+A small part of a split, such as the images of a label budget, would cost a walk through all files in every epoch. Its
+records are kept, undecoded, when it is first asked for, and are then shuffled as a whole.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from advss_tf.data.memory import shuffled_numbers
 from advss_tf.data.pixels import resize_tensor
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold
@@ -43,7 +48,8 @@ class RecordStore:
         features: The `tfds.features.FeaturesDict` of what is read.
         keys: The names of the image and of the label (or None) in `features`.
         resize: The `(height, width)` of every image; needed where records differ in size.
-        memory_limit: Bounds the window that is shuffled, in bytes of decoded pixels.
+        memory_limit: Bounds the window that is shuffled, in bytes of decoded pixels. Half of it, in bytes of files, is
+            room for small parts.
 
     Raises:
         InvalidInput: if the files are not TFRecords or the pixels not 8-bit.
@@ -65,12 +71,18 @@ class RecordStore:
         self._open_files(split.file_instructions)
         self.image_shape = self._find_shape()
         self._window = int(np.clip(memory_limit // (2 * int(np.prod(self.image_shape))), *_WINDOW))
+        self._bytes_left = memory_limit / 2
+        self._kept: dict[str, Undecoded] = {}
 
     def __len__(self) -> int:
         return self._count
 
     def epoch(self, numbers: np.ndarray, seed: tf.Tensor | None, offset: Any) -> tf.data.Dataset:
         """Vectors of undecoded records; see `Store`."""
+        kept = self._keep(numbers)
+        if kept is not None:
+            order = shuffled_numbers(np.arange(len(numbers)), seed, offset).unbatch().batch(_ORDERED_CHUNK)
+            return order.map(lambda rows: Undecoded(*(tf.gather(each, rows) for each in kept)))
         if seed is None:
             return self._records(numbers, None).skip(offset).batch(_ORDERED_CHUNK).map(Undecoded)
         offset = tf.cast(offset, tf.int64)
@@ -159,6 +171,8 @@ class RecordStore:
     def _open_files(self, parts: list[Any]) -> None:
         takes = np.array([part.take for part in parts], np.int64)
         self._count = int(takes.sum())
+        files = {str(part.filename): part.examples_in_shard for part in parts}
+        self._bytes_each = sum(map(os.path.getsize, files)) / max(1, sum(files.values()))
         with tf.device("/cpu:0"):
             self._paths = tf.constant([str(part.filename) for part in parts])
             self._skips = tf.constant([part.skip for part in parts], tf.int64)
@@ -174,6 +188,21 @@ class RecordStore:
             height, width, _ = self._features.deserialize_example(record)[self._image_key].shape
         return height, width, channels
 
+    def _keep(self, numbers: np.ndarray) -> Undecoded | None:
+        """The records of a part in their own order, if it is no whole split and they have room in memory."""
+        digest = hashlib.sha256(np.ascontiguousarray(numbers)).hexdigest()
+        size = len(numbers) * self._bytes_each
+        if digest not in self._kept and 0 < len(numbers) < self._count and size <= self._bytes_left:
+            try:
+                with tf.init_scope(), tf.device("/cpu:0"):  # once, even where a pipeline is being traced
+                    found = list(self._records(numbers, None).batch(_WINDOW[1]))
+                    kept = Undecoded(*(tf.concat(pieces, 0) for pieces in zip(*found, strict=True)))
+            except tf.errors.OpError:  # whoever reads the images meets it again, and says which record it is
+                return None
+            self._kept[digest] = kept
+            self._bytes_left -= size
+        return self._kept.get(digest)
+
     def _records(self, numbers: np.ndarray, seed: tf.Tensor | None) -> tf.data.Dataset:
         """Pairs of these numbers and their undecoded records; `seed` shuffles the files they come from."""
         order = tf.range(len(self._paths))
@@ -183,7 +212,10 @@ class RecordStore:
         if seed is None:
             records = files.flat_map(self._file)
         else:
-            records = files.interleave(self._file, cycle_length=_OPEN_FILES, block_length=16)
+            records = files.interleave(
+                self._file, cycle_length=_OPEN_FILES, block_length=16,
+                num_parallel_calls=tf.data.AUTOTUNE, deterministic=True,
+            )  # fmt: skip
         wanted = np.zeros(self._count, bool)
         wanted[numbers] = True
         mask = tf.constant(wanted)

@@ -178,6 +178,11 @@ def test_ordered_batches_are_ascending_finite_and_keep_the_remainder(numbered):
     assert _labels(dataset) == _labels(dataset)
 
 
+def test_workers_take_turns_at_batches_and_not_at_files(numbered):
+    options = ordered_batches(numbered(17), 8).options()
+    assert options.experimental_distribute.auto_shard_policy == tf.data.experimental.AutoShardPolicy.DATA
+
+
 def test_a_last_batch_of_a_few_images_shares_with_the_one_before(numbered):
     dataset = ordered_batches(numbered(17), 8)
     assert dataset.cardinality() == 3

@@ -82,6 +82,53 @@ def test_every_record_carries_its_number_through_windows_epochs_and_starts(open_
     np.testing.assert_array_equal(ordered[:, 0], wanted)
 
 
+def test_a_small_part_is_read_once_kept_and_shuffled_as_a_whole(open_split, noise, monkeypatch):
+    part, images = Part(open_split(memory_limit=2**20), np.arange(5, 600, 7)), noise(600, 4, 4)
+    labelled = _numbers(training_batches(part, TrainingPlan(17, num_steps=10)), images)
+    monkeypatch.setattr(RecordStore, "_records", lambda *args: pytest.fail("reads the files again"))
+    again = training_batches(part, TrainingPlan(17, num_steps=10))
+    assert _numbers(again, images) == labelled
+    for epoch in np.reshape(labelled, (2, 85)):
+        np.testing.assert_array_equal(np.sort(epoch), part.numbers)
+        assert np.abs(np.corrcoef(epoch, part.numbers)[0, 1]) < 0.3  # of a whole shuffle, not of windows
+    assert labelled[:85] != labelled[85:]
+    assert _numbers(training_batches(part, TrainingPlan(17, num_steps=3, start_step=7)), images) == labelled[7 * 17 :]
+    assert _numbers(ordered_batches(part, 32), images) == list(part.numbers)
+    pairs = training_batches(part, TrainingPlan(17, num_steps=10), pseudo_labels=np.arange(600)[:, None])
+    assert np.concatenate([numbers[:, 0] for _, numbers in pairs.as_numpy_iterator()]).tolist() == labelled
+
+
+@pytest.mark.parametrize(("memory_limit", "count"), [(2**20, 600), (1, 85), (2 * 80 * 100, 101)])
+def test_what_is_a_whole_split_or_has_no_room_is_not_kept(memory_limit, count, open_split):
+    store = open_split(memory_limit=memory_limit)
+    assert 80 < store._bytes_each < 200
+    store.epoch(np.arange(count), None, 0)
+    assert not store._kept
+
+
+def test_a_damaged_record_is_met_where_images_are_read(open_split, monkeypatch):
+    store, whole = open_split(memory_limit=2**20), RecordStore._records
+
+    def broken(self, numbers, seed):
+        return whole(self, numbers, seed).map(lambda number, record: (tf.debugging.check_numerics(np.nan, ""), record))
+
+    monkeypatch.setattr(RecordStore, "_records", broken)
+    epoch = store.epoch(np.arange(3), None, 0)
+    with pytest.raises(tf.errors.OpError):
+        list(epoch)
+
+
+def test_files_are_read_side_by_side_in_the_order_of_one_after_the_other(open_split, monkeypatch):
+    part, plan = all_of(open_split(), 600), TrainingPlan(100, num_steps=6)
+    found = _rows(training_batches(part, plan))
+    one = tf.data.Dataset.interleave
+    monkeypatch.setattr(
+        tf.data.Dataset, "interleave",
+        lambda self, function, cycle_length, block_length, **_: one(self, function, cycle_length, block_length),
+    )  # fmt: skip
+    np.testing.assert_array_equal(_rows(training_batches(part, plan)), found)
+
+
 def test_the_window_is_bounded_by_the_memory_limit(open_split):
     assert open_split()._window == 256
     assert open_split(memory_limit=2 * 48 * 1000)._window == 1000
