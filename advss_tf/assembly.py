@@ -129,7 +129,10 @@ def probes_of(part: config.Pretrain, data: ImageData) -> tuple[KNNProbe, ...]:
 
 
 def check_batch(recipe: config.Recipe, data: ImageData, name: str = "pretrain") -> None:
-    """Refuses a contrastive training whose batch holds an image twice, which would be its own negative.
+    """Refuses a contrastive training whose every batch holds an image twice, which would be its own negative.
+
+    A batch across the border of two epochs, with r images of one and B - r of the other, still holds r (B - r) / n of n
+    images twice in the mean: at most 1.3 of 49,000 images in batches of 512.
 
     Args:
         recipe: The recipe.

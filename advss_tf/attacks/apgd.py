@@ -24,7 +24,17 @@ import tensorflow as tf
 
 from advss_tf.attacks.arguments import at_least_one, within
 from advss_tf.attacks.attack import Attack, AttackResult
-from advss_tf.attacks.batches import Images, as_float32, beside, choose, into_box, shape_of, start_each, zero_each
+from advss_tf.attacks.batches import (
+    Images,
+    as_float32,
+    beside,
+    choose,
+    into_box,
+    shape_of,
+    slopes,
+    start_each,
+    zero_each,
+)
 from advss_tf.attacks.step_sizes import StepSizes, after_step, first_sizes
 from advss_tf.attacks.threat import Threat
 from advss_tf.errors import InvalidInput
@@ -211,9 +221,7 @@ def _evaluate(climb: Climb, points: Images, number: tf.Tensor) -> tuple[Judged, 
     with _FreshNoise(number), tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(points)
         judged = _judged(climb(points), tf.TensorShape(next(iter(points.values())).shape[:1]))
-    slopes = tape.gradient(judged.values, points, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    # A gradient that is not finite must not become a pixel: a network's verdict on such an image means nothing.
-    return judged, {name: tf.where(tf.math.is_finite(slope), slope, 0.0) for name, slope in slopes.items()}
+    return judged, slopes(tape, judged.values, points)
 
 
 def _judged(returned: Any, shape: tf.TensorShape) -> Judged:

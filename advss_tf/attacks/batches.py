@@ -5,6 +5,7 @@ Synopsis:
     radius = beside(tf.constant([0.1, 0.2]))                  # (2,) to (2, 1, 1, 1): multiplies two images
     images = into_box(images + radius * noise)                # back to [0, 1]
     found = choose(higher, (points, values), found)           # image by image one of two findings
+    gradients = slopes(tape, values, points)                  # finite, also of networks in half precision
 
 Images are float32, `(batch, height, width, channels)`; an attack moves a dict of them, `{name: images}`.
 """
@@ -20,6 +21,8 @@ from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold
 
 Images: TypeAlias = dict[str, tf.Tensor]
+
+_LIFT = 1024.0  # a power of two: no bit of a float32 changes when it is multiplied by it and divided again
 
 
 def as_float32(inputs: Images) -> Images:
@@ -52,6 +55,23 @@ def into_box(images: tf.Tensor) -> tf.Tensor:
 def shape_of(images: tf.Tensor) -> list[Any]:
     """The shape, of which the batch is a tensor where the graph leaves it open."""
     return [tf.shape(images)[0] if images.shape[0] is None else images.shape[0], *images.shape[1:]]
+
+
+def slopes(tape: tf.GradientTape, values: tf.Tensor, points: Images) -> Images:
+    """The gradient of one number per example by what an attack moves; zeros where nothing leads there.
+
+    A gradient that is not finite is 0: it must become no pixel, and a network's verdict on such an image means nothing.
+    On the way back through a network in float16 numbers below 6e-8 would be lost, as the gradients of sure classifiers
+    are, so what goes back is lifted. No optimizer's loss scale does that, which is of the weights' gradients alone.
+
+    Args:
+        tape: The tape that has watched `points` while `values` were computed.
+        values: `(batch,)` float32.
+        points: What is moved, by name.
+    """
+    lift = tf.fill(tf.shape(values), _LIFT)
+    found = tape.gradient(values, points, lift, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return {name: tf.where(tf.math.is_finite(slope), slope / _LIFT, 0.0) for name, slope in found.items()}
 
 
 def zero_each(images: Images) -> tf.Tensor:

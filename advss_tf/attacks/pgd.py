@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from advss_tf.attacks.arguments import at_least_one
 from advss_tf.attacks.attack import Attack, AttackResult
-from advss_tf.attacks.batches import Images, as_float32, choose, into_box, shape_of, start_each, zero_each
+from advss_tf.attacks.batches import Images, as_float32, choose, into_box, shape_of, slopes, start_each, zero_each
 from advss_tf.attacks.threat import Threat, pixels
 from advss_tf.errors import InvalidInput, one_of
 from advss_tf.randomness import fold
@@ -47,7 +47,8 @@ class ProjectedGradientDescent(Attack):
             that climbs highest, example by example, at the cost of one more forward pass.
         batch_norm: How batch norm behaves in the attack's forward passes: `"inference"` (running statistics) or
             `"training"` (statistics of the attacked batch, as the public code of Chen et al. 2020). Read by the
-            training step. The running statistics never move in either.
+            training step; a model is measured in inference mode, unless an attack of `evaluate` is given that says
+            otherwise. The running statistics never move in either.
 
     Call arguments:
         climb: `climb(inputs) -> (batch,)`.
@@ -91,6 +92,12 @@ class ProjectedGradientDescent(Attack):
         centers, radius = as_float32(inputs), self._radius(epsilon)
         points, climbed = self._restarts(_moving_nothing(climb), centers, radius, seed)
         return self._result(points, climbed, centers, radius)
+
+    def in_inference(self) -> ProjectedGradientDescent:
+        """The same attack of a network in inference mode, which is the one that is measured."""
+        if self.batch_norm == "inference":
+            return self
+        return type(self).from_config({**self.get_config(), "batch_norm": "inference"})
 
     def passes(self) -> tuple[int, int]:
         """`num_steps` of each, and one forward pass more with `keep="best"` or restarts, at the last point."""
@@ -195,8 +202,7 @@ def _values_and_gradients(climb: Climb, points: Images) -> tuple[tf.Tensor, Imag
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(points)
         values = tf.cast(climb(points), tf.float32)
-    gradients = tape.gradient(values, points, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return values, gradients
+    return values, slopes(tape, values, points)
 
 
 def _higher(one: tuple[Images, tf.Tensor], other: tuple[Images, tf.Tensor]) -> tuple[Images, tf.Tensor]:

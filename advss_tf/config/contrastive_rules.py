@@ -86,7 +86,7 @@ def batch_is_whole(pretrain: schema.Pretrain) -> Iterator[Fault]:
 
 
 def annealing_ends_in_time(pretrain: schema.Pretrain) -> Iterator[Fault]:
-    """A period as long as the training changes nothing."""
+    """A period as long as the training leaves the views as they begin."""
     annealing = getattr(pretrain.task, "annealing", None)
     if annealing is not None and annealing.period >= pretrain.epochs:
         expected = f"below the {pretrain.epochs} epochs, or annealing: null"

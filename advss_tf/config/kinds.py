@@ -141,7 +141,7 @@ class Cosine(Part):
     warmup_epochs: float = Field(
         default=0.0, ge=0, description="Epochs of linear warm-up from 0; may be a part of one."
     )
-    final_learning_rate: float = Field(default=0.0, ge=0, description="Learning rate of the last step.")
+    final_learning_rate: float = Field(default=0.0, ge=0, description="Learning rate that the cosine ends at.")
 
 
 class Piecewise(Part):

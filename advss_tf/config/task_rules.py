@@ -151,7 +151,9 @@ def input_gradients_do_not_underflow(recipe: schema.Recipe) -> Iterator[Fault]:
 
 def average_is_kept(recipe: schema.Recipe) -> Iterator[Fault]:
     """Keras wraps the optimizer for float16, and what is wrapped averages no weights that anyone reads."""
-    for name, part in (("pretrain", recipe.pretrain), ("finetune", recipe.finetune)):
+    refine = recipe.refine and {"refine.linear": recipe.refine.linear, "refine.full": recipe.refine.full}
+    trainings = {"pretrain": recipe.pretrain, **(refine or {}), "finetune": recipe.finetune}
+    for name, part in trainings.items():
         if part is not None and part.optimizer.ema_momentum is not None and recipe.precision == "mixed_float16":
             received = f"ema_momentum={part.optimizer.ema_momentum:g}, precision='mixed_float16'"
             expected = "null, or precision: float32 or mixed_bfloat16"

@@ -16,14 +16,13 @@ records are kept, undecoded, when it is first asked for, and are then shuffled a
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from advss_tf.data.memory import shuffled_numbers
+from advss_tf.data.memory import fingerprint, shuffled_numbers
 from advss_tf.data.pixels import resize_tensor
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold
@@ -190,7 +189,7 @@ class RecordStore:
 
     def _keep(self, numbers: np.ndarray) -> Undecoded | None:
         """The records of a part in their own order, if it is no whole split and they have room in memory."""
-        digest = hashlib.sha256(np.ascontiguousarray(numbers)).hexdigest()
+        digest = fingerprint([numbers])
         size = len(numbers) * self._bytes_each
         if digest not in self._kept and 0 < len(numbers) < self._count and size <= self._bytes_left:
             try:

@@ -98,11 +98,11 @@ class Blocks:
             2.0, "fan_out", "untruncated_normal", seed=derived_seed(self.seed, f"encoder/{name}")
         )
 
-    def norm(self, x: Any, *, name: str) -> Any:
-        """Batch norm, branched if there are branches."""
+    def norm(self, x: Any, *, name: str, dtype: str | None = None) -> Any:
+        """Batch norm, branched if there are branches; in Keras' global precision unless `dtype` says otherwise."""
         if self.branches:
-            return BranchedBatchNormalization(self.branches, name=name)(x)
-        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+            return BranchedBatchNormalization(self.branches, name=name, dtype=dtype)(x)
+        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, dtype=dtype)(x)
 
     def norm_relu(self, x: Any, *, name: str, number: int | str = "") -> Any:
         """Batch norm and ReLU, named `<name>_norm<number>` and `<name>_relu<number>`."""

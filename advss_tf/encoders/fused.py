@@ -44,7 +44,7 @@ def _steps(graph: keras.Model) -> list[Step]:
 
 def _fused_operation(operation: Any) -> Callable[..., Any]:
     norm = plain_norm(operation)
-    if norm is not None and _fuses(norm):
+    if norm is not None and fuses(norm):
         return lambda x, **_: batch_norm(norm, x)
     if norm is None and graph_of(operation) is not None:
         evaluate = evaluator(operation, _steps, training=True)
@@ -52,9 +52,9 @@ def _fused_operation(operation: Any) -> Callable[..., Any]:
     return in_mode(operation, training=True)
 
 
-def _fuses(norm: keras.layers.BatchNormalization) -> bool:
+def fuses(norm: keras.layers.BatchNormalization) -> bool:
     """Whether the operation computes what this layer does in training mode: a plain one of images, channels last."""
-    images = norm.input_spec.ndim == 4 and norm.axis in (-1, 3)
+    images = type(norm) is keras.layers.BatchNormalization and norm.input_spec.ndim == 4 and norm.axis in (-1, 3)
     plain = not (norm.synchronized or norm.renorm or norm.activity_regularizer)
     return images and plain and norm.trainable and norm.compute_dtype in _DTYPES
 

@@ -86,4 +86,5 @@ def projection_head(
         x = keras.layers.ReLU(name=f"{name}_relu{number}")(x)
     last = linear_head(outputs, name=f"{name}_outputs", seed=seed, use_bias=norms != "all")
     x = last(x)
-    return keras.Model(features, blocks.norm(x, name=f"{name}_outputs_norm") if norms == "all" else x, name=name)
+    x = blocks.norm(x, name=f"{name}_outputs_norm", dtype="float32") if norms == "all" else x
+    return keras.Model(features, x, name=name)

@@ -38,7 +38,8 @@ HOW = ("standard", "adversarial", "trades")
 class RobustClassifier(RobustModel):
     """A linear classifier on an encoder's features, trained on clean or on attacked images.
 
-    The encoder is trained in place, as Keras layers are; frozen parts run in inference mode, also inside the attack.
+    The encoder is trained in place, as Keras layers are. Frozen batch norms run in inference mode, also inside the
+    attack; what else is random in training, such as dropout in an encoder of your own, is so in frozen parts as well.
 
     Args:
         encoder: A Keras model images -> features, or the path of an exported encoder.

@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+from advss_tf.encoders.fused import fuses
+from advss_tf.encoders.graph import graph_of
 from advss_tf.encoders.stages import boundary as default_boundary
 from advss_tf.errors import InvalidInput
 from advss_tf.training.checks import checked_encoder
@@ -54,17 +56,19 @@ def check_second_derivatives(encoder: keras.Model) -> None:
     """Refuses an encoder whose second derivatives Keras gets wrong, which the diversity of gradients descends.
 
     Group norm and layer norm of Keras take the variance from `tf.nn.moments`, which holds the mean fixed: what follows
-    is right in the first derivative alone. Batch norm of images is right: in training mode it is TensorFlow's fused
-    operation, see `encoders.fused`.
+    is right in the first derivative alone. So does a batch norm in training mode, unless TensorFlow's fused operation
+    takes its place, as it does with plain ones of images (see `encoders.fused`), or it is synchronized.
 
     Raises:
         InvalidInput: if a layer, or one of a model inside of it, is such a norm.
     """
     for layer in encoder._flatten_layers():
         centred = isinstance(layer, keras.layers.LayerNormalization) and not layer.rms_scaling
-        if centred or isinstance(layer, keras.layers.GroupNormalization):
+        batch = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.synchronized
+        left_to_keras = batch and (graph_of(encoder) is None or not fuses(layer))
+        if centred or left_to_keras or isinstance(layer, keras.layers.GroupNormalization):
             raise InvalidInput(
                 "The encoder has a norm whose second derivatives Keras gets wrong, and the diversity needs them.",
-                expected="an encoder with batch norm, or diversity_weight=0",
+                expected="an encoder with plain batch norm of images, or diversity_weight=0",
                 received=f"the layer {layer.name!r}, a {type(layer).__name__}",
             )

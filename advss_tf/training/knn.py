@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from advss_tf.encoders import branches
 from advss_tf.errors import InvalidInput
 from advss_tf.training.callbacks import averaged
 from advss_tf.training.checks import checked_encoder
@@ -96,7 +97,7 @@ class KNNProbe(keras.callbacks.Callback):
         every: Number of epochs from one probe to the next.
         epochs: Number of epochs of the whole training; None for that of `fit`.
         encoder: What is probed, images -> features; None for what the model that is trained hands over.
-        branch: The batch-norm branch of the encoder; None for the model's `delivered_branch`, if it has one.
+        branch: The batch-norm branch of the encoder; None for the model's `delivered_branch`, if the encoder has it.
 
     Raises:
         InvalidInput: if images have no labels, the bank has fewer than `k`, or a number is out of range.
@@ -129,7 +130,8 @@ class KNNProbe(keras.callbacks.Callback):
         super().set_model(model)
         own = getattr(model, "delivered_encoder", getattr(model, "encoder", None))
         encoder = checked_encoder(own if self._encoder is None else self._encoder)
-        branch = self._branch or getattr(model, "delivered_branch", None)
+        delivered = getattr(model, "delivered_branch", None)
+        branch = self._branch or (delivered if delivered in branches(encoder) else None)
         self._features = feature_function(encoder, branch=branch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from advss_tf.attacks import AttackResult, ProjectedGradientDescent
 from advss_tf.encoders import branches, norm_branch
+from advss_tf.errors import one_of
 from advss_tf.randomness import drawing_for_xla, fold, seed_for
 from advss_tf.training.attacking import run_attack
 from advss_tf.training.checks import check_images, checked_attack, checked_encoder
@@ -46,7 +47,8 @@ class RobustModel(InParts, Reporting):
             `measure` return beside them are only reported.
         reported: The names that are only reported, such as `"accuracy"`.
         attack: The attack of the training step; None trains on clean images.
-        eval_attack: The attack of `evaluate` and of validation; `"attack"` takes the training attack, None none.
+        eval_attack: The attack of `evaluate` and of validation; `"attack"` takes the training attack, on the network in
+            inference mode, None none.
         seed: The run's seed: with the optimizer's step number it fixes every random choice.
         name: The model's name.
 
@@ -68,7 +70,10 @@ class RobustModel(InParts, Reporting):
         super().__init__(name=name)
         self.encoder = checked_encoder(encoder)
         self.attack = checked_attack("attack", attack)
-        self.eval_attack = self.attack if isinstance(eval_attack, str) else checked_attack("eval_attack", eval_attack)
+        if isinstance(eval_attack, str):
+            one_of("eval_attack", eval_attack, ("attack",))
+            eval_attack = self.attack and self.attack.in_inference()
+        self.eval_attack = checked_attack("eval_attack", eval_attack)
         self.seed = int(seed)
         self.loss_weights = dict(loss_weights)
         self.branches = branches(encoder)
@@ -228,7 +233,8 @@ class RobustModel(InParts, Reporting):
         """This replica's share of the mean over the global batch; the optimizer adds the shares up."""
         share = tf.reduce_sum(loss if weights is None else loss * weights) / count
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        return tf.add_n([share, *(tf.cast(penalty, tf.float32) / replicas for penalty in self.losses)])
+        parts = replicas * self.micro_batches  # each of which adds its penalties
+        return tf.add_n([share, *(tf.cast(penalty, tf.float32) / parts for penalty in self.losses)])
 
     # Keras -----------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from advss_tf.attacks.batches import (
     into_box,
     only_entry,
     shape_of,
+    slopes,
     start_each,
     zero_each,
 )
@@ -72,6 +73,43 @@ def test_a_batch_of_open_size_is_measured_when_the_graph_runs():
         images, zeros = noise(tf.ones((rows, 4, 5, 3)))
         assert images.shape == (rows, 4, 5, 3) and zeros.shape == (rows,) and not zeros.numpy().any()
     assert shape_of(tf.ones((2, 4, 5, 3))) == [2, 4, 5, 3]
+
+
+def _slopes(function, points):
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        values = function(points)
+    return slopes(tape, values, points)
+
+
+def test_slopes_are_the_gradients_to_the_last_bit_and_zero_where_nothing_leads():
+    points = {"a": tf.constant(np.random.default_rng(0).normal(size=(3, 2, 2, 1)), tf.float32), "b": tf.zeros((3, 1))}
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        values = tf.reduce_sum(tf.sin(points["a"]) ** 3, [1, 2, 3])
+    found = _slopes(lambda points: tf.reduce_sum(tf.sin(points["a"]) ** 3, [1, 2, 3]), points)
+    np.testing.assert_array_equal(found["a"], tape.gradient(values, points["a"]))
+    np.testing.assert_array_equal(found["b"], np.zeros((3, 1)))
+
+
+def test_slopes_that_are_not_finite_are_zero_and_move_no_other_image():
+    points = {"x": tf.constant([[0.0, 1.0], [4.0, 9.0]])}  # the slope of a square root at 0 is infinite
+    found = _slopes(lambda points: tf.reduce_sum(tf.sqrt(points["x"]), 1), points)["x"]
+    np.testing.assert_allclose(found, [[0, 1 / 2], [1 / 4, 1 / 6]], rtol=1e-6)
+
+
+def test_slopes_of_a_sure_classifier_in_float16_are_not_lost():
+    """A slope of 1e-6 by a mean of 64 pixels is 1.6e-8, below the smallest float16."""
+    images = tf.ones((2, 8, 8, 1))
+
+    def sure(points):
+        return 1e-6 * tf.cast(tf.reduce_mean(tf.cast(points["x"], tf.float16), [1, 2, 3]), tf.float32)
+
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        values = sure({"x": images})
+    assert not tape.gradient(values, images).numpy().any()
+    np.testing.assert_allclose(_slopes(sure, {"x": images})["x"], np.full(images.shape, 1e-6 / 64), rtol=0.01)
 
 
 def test_images_become_float32(tiny_images):

@@ -98,6 +98,15 @@ def test_a_zero_gradient_moves_nothing(tiny_images):
         np.testing.assert_array_equal(found, tiny_images)
 
 
+def test_a_gradient_that_is_not_finite_moves_no_pixel(tiny_images):
+    start = tf.concat([tf.zeros_like(tiny_images[:1]), tiny_images[1:]], 0)
+    for threat in THREATS:
+        attack = ProjectedGradientDescent(threat, random_start=False)
+        found = attack(lambda inputs: tf.reduce_sum(tf.sqrt(inputs["images"]), [1, 2, 3]), {"images": start}, SEED)
+        np.testing.assert_array_equal(found["images"][0], start[0])
+        assert np.isfinite(found["images"]).all() and np.abs(found["images"][1:] - start[1:]).max() > 0
+
+
 def test_several_inputs_move_together_each_in_its_own_ball(tiny_images, size):
     inputs = {"one": tiny_images, "two": tiny_images[::-1]}
 
@@ -214,6 +223,14 @@ def test_fast_gradient_is_one_step_of_the_whole_radius(tiny_images):
 def test_an_attack_is_its_config(attack):
     copy = type(attack).from_config(attack.get_config())
     assert copy.get_config() == attack.get_config() and repr(copy) == repr(attack)
+
+
+@pytest.mark.parametrize("attack", [ProjectedGradientDescent(L2(0.5), num_steps=3), FastGradient(Linf(0.1))], ids=repr)
+def test_in_inference_it_is_the_same_attack_but_for_batch_norm(attack):
+    assert attack.in_inference() is attack
+    other = type(attack).from_config({**attack.get_config(), "batch_norm": "training"})
+    assert other.in_inference().get_config() == attack.get_config() != other.get_config()
+    assert type(other.in_inference()) is type(attack)
 
 
 @pytest.mark.parametrize(

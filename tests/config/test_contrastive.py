@@ -139,6 +139,11 @@ def test_an_average_of_weights_that_float16_would_lose_is_refused():
     with pytest.raises(RecipeError, match="averaged in vain"):
         make_recipe(values)
     assert make_recipe({**values, "precision": "mixed_bfloat16"}).pretrain.optimizer.ema_momentum == 0.9
+    optimizer = values["pretrain"]["optimizer"]
+    values["pretrain"]["optimizer"] = {**optimizer, "ema_momentum": None}
+    values["refine"] = {"full": {"attack": {"epsilon": 0.1}, "optimizer": optimizer}}
+    with pytest.raises(RecipeError, match=r"refine\.full\.optimizer\.ema_momentum.*averaged in vain"):
+        make_recipe(values)
 
 
 def test_a_schedule_of_views_alone_is_something():

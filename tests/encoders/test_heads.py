@@ -16,10 +16,14 @@ def kernel_of(**options) -> np.ndarray:
     return keras.ops.convert_to_numpy(head.kernel)
 
 
-def test_a_linear_head_is_float32_and_starts_from_its_seed_and_name():
+def test_what_heads_end_in_is_float32_and_starts_from_its_seed_and_name():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         assert linear_head(3)(np.ones((2, 4), np.float32)).dtype == "float32"
+        for options in ({}, {"branches": ("a", "b")}):
+            head = projection_head(4, outputs=3, hidden=(5,), norms="all", **options)
+            assert head(np.ones((2, 4), np.float32)).dtype == "float32"
+            assert head.layers[1].compute_dtype == "bfloat16"
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_array_equal(kernel_of(seed=1), kernel_of(seed=1))

@@ -316,21 +316,28 @@ def norms():
         "group": keras.layers.GroupNormalization(2, name="stage1_norm"),
         "layer": keras.layers.LayerNormalization(name="stage1_norm"),
         "batch": keras.layers.BatchNormalization(name="stage1_norm"),
+        "batch over rows": keras.layers.BatchNormalization(axis=1, name="stage1_norm"),
+        "frozen over rows": keras.layers.BatchNormalization(axis=1, name="stage1_norm", trainable=False),
     }
 
 
 @pytest.mark.parametrize("nested", [0, 2])
-@pytest.mark.parametrize("kind", ["group", "layer"])
+@pytest.mark.parametrize("kind", ["group", "layer", "batch over rows"])
 def test_a_norm_whose_second_derivatives_are_wrong_is_refused_where_they_are_needed(kind, nested):
-    sentence = r"second derivatives.*batch norm, or diversity_weight=0\. Received: the layer 'stage1_norm', a (Gro|Lay)"
+    sentence = (
+        r"second derivatives.*plain batch norm of images, or diversity_weight=0\. Received: the layer 'stage1_norm'"
+    )
     with pytest.raises(InvalidInput, match=sentence):
         ensemble_of(normed(norms()[kind], nested=nested))
     assert ensemble_of(normed(norms()[kind], nested=nested), diversity_weight=0.0).diversity_weight == 0
     assert "diversity" not in ensemble_of(normed(norms()[kind], nested=nested), attack=None).loss_weights
-    assert "diversity" in ensemble_of(normed(norms()["batch"], nested=nested)).loss_weights
+    for right in ("batch", "frozen over rows"):
+        assert "diversity" in ensemble_of(normed(norms()[right], nested=nested)).loss_weights
 
 
-@pytest.mark.parametrize(("kind", "exact"), [("group", False), ("layer", False), ("batch", True)])
+@pytest.mark.parametrize(
+    ("kind", "exact"), [("group", False), ("layer", False), ("batch", True), ("batch over rows", False)]
+)
 def test_the_norms_that_are_refused_are_those_whose_second_derivatives_are_wrong(kind, exact):
     """The slope of u · ∂(w · y)/∂x along one direction of the pixels, against differences; u and it sum to no zero."""
     rng = np.random.default_rng(0)
@@ -338,7 +345,7 @@ def test_the_norms_that_are_refused_are_those_whose_second_derivatives_are_wrong
     norm.build((None, 3, 3, 4))
     x, weights = (tf.constant(rng.normal(size=(2, 3, 3, 4)), tf.float32) for _ in range(2))
     u, along = (tf.constant(rng.random(size=(2, 3, 3, 4)), tf.float32) for _ in range(2))
-    call = fused(keras.Sequential([keras.Input((3, 3, 4)), norm])) if kind == "batch" else norm
+    call = fused(keras.Sequential([keras.Input((3, 3, 4)), norm])) if "batch" in kind else norm
 
     def height_along_u(point):
         with tf.GradientTape() as tape:

@@ -164,6 +164,9 @@ def test_the_branch_that_is_handed_over_is_probed(digits, attack):
         expected[branch] = knn_accuracy(bank, own, queries, labels, num_classes=10, k=5)
     assert expected["clean"] != expected["adversarial"]
     assert probe.measure() == expected["clean" if attack is None else "adversarial"]
+    other = KNNProbe(digits.labelled(), digits.held_out(), k=5, encoder=make_model().encoder)
+    other.set_model(model)  # without the branch that the model hands over
+    assert 0 <= other.measure() <= 1
 
 
 @pytest.mark.slow

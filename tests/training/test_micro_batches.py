@@ -43,6 +43,22 @@ def test_the_step_is_that_of_the_whole_batch(parts, two_stages, tiny_images, tin
         np.testing.assert_allclose(whole[1][name], split[1][name], rtol=1e-4, err_msg=name)
 
 
+def _penalised(two_stages):
+    encoder = two_stages()
+    for layer in encoder.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.kernel.regularizer = keras.regularizers.L2(0.05)
+    return encoder
+
+
+def test_penalties_of_weights_count_once_however_many_parts(two_stages, tiny_images, tiny_labels):
+    whole, split = (_trained(lambda: _penalised(two_stages), n, tiny_images, tiny_labels) for n in (1, 4))
+    free = _trained(two_stages, 1, tiny_images, tiny_labels)
+    assert max(np.abs(one - other).max() for one, other in zip(whole[0], free[0], strict=True)) > 0.01
+    for one, other in zip(whole[0], split[0], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def _norm(**options):
     return keras.layers.BatchNormalization(momentum=0.5, **options)
 

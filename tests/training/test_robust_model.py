@@ -92,6 +92,23 @@ def test_evaluation_draws_the_same_numbers_every_time(tiny_encoder, tiny_images,
     assert first == second
 
 
+def test_the_training_attack_measures_a_network_in_inference_mode(tiny_encoder, tiny_images, tiny_labels):
+    norm = next(layer for layer in tiny_encoder.layers if isinstance(layer, keras.layers.BatchNormalization))
+    norm.moving_mean.assign_add(tf.fill(norm.moving_mean.shape, 0.5))  # as far from the batch's own as it may be
+    training = ProjectedGradientDescent(Linf(0.1), num_steps=2, random_start=False, batch_norm="training")
+    inference = ProjectedGradientDescent(Linf(0.1), num_steps=2, random_start=False)
+    found = {}
+    for name, given in (("inherited", "attack"), ("inference", inference), ("training", training)):
+        model = classifier(tiny_encoder, attack=training, eval_attack=given, how="adversarial")
+        found[name] = model.evaluate(tiny_images, tiny_labels, verbose=0, return_dict=True)["adversarial_loss"]
+    assert found["inherited"] == found["inference"] > found["training"]
+
+
+def test_a_word_that_names_no_attack_is_refused(tiny_encoder):
+    with pytest.raises(InvalidInput, match=r"`eval_attack`.*'attack'.*'atack'"):
+        classifier(tiny_encoder, eval_attack="atack")
+
+
 def test_sample_weights_weigh(tiny_encoder, tiny_images, tiny_labels):
     weights = np.array([1.0, 0, 0, 0, 0, 0, 0, 0], np.float32)
     model = classifier(tiny_encoder, how="standard", attack=None)

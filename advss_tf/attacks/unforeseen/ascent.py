@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from advss_tf.attacks.arguments import number, whole
 from advss_tf.attacks.attack import Attack
-from advss_tf.attacks.batches import shape_of
+from advss_tf.attacks.batches import shape_of, slopes
 from advss_tf.errors import InvalidInput
 from advss_tf.randomness import fold
 
@@ -184,8 +184,8 @@ class UnforeseenAttack(Attack, ABC):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(parameters)
                 values = tf.cast(climb(rendered(parameters)), tf.float32)
-            slopes = tape.gradient(values, parameters, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            moved = {name: self.move(parameters[name], slopes[name], fixed[name], epsilon, step) for name in images}
+            gradients = slopes(tape, values, parameters)
+            moved = {name: self.move(parameters[name], gradients[name], fixed[name], epsilon, step) for name in images}
             return step + 1, {name: tf.ensure_shape(moved[name], parameters[name].shape) for name in images}
 
         _, found = tf.while_loop(

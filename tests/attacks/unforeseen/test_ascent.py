@@ -28,6 +28,16 @@ def weighted(shape):
 
 
 @EACH
+def test_a_gradient_that_is_not_finite_becomes_no_pixel(name):
+    images = np.random.default_rng(0).random((2, 8, 8, 3), dtype=np.float32)
+
+    def climb(inputs):
+        return tf.reduce_sum(tf.sqrt(inputs["images"] * tf.constant([[[[0.0]]], [[[1.0]]]])), [1, 2, 3])
+
+    assert np.isfinite(made(name, num_steps=2)(climb, {"images": images}, seed_for(0, 0, "attack"))["images"]).all()
+
+
+@EACH
 @pytest.mark.parametrize("shape", [(16, 16, 3), (8, 8, 1), (9, 13, 3), (12, 28, 1)], ids=str)
 @pytest.mark.parametrize("level", [1, 6])
 def test_images_stay_in_the_box_and_parameters_in_the_ball(name, shape, level):
