@@ -52,12 +52,21 @@ def get_strategy(kind: str = "auto") -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def local_strategy() -> tf.distribute.Strategy:
-    """All GPUs of this machine if there are several, else one device; a cluster in `TF_CONFIG` is left alone.
+def local_strategy(cluster: tf.distribute.Strategy | None = None, *, kind: str = "GPU") -> tf.distribute.Strategy:
+    """All GPUs of this process if there are several, else one device; a cluster in `TF_CONFIG` is left alone.
 
     For what one process does by itself, such as an evaluation: a cluster's strategy would wait for the other workers.
+
+    Args:
+        cluster: The strategy of the cluster that this process has joined, if it has: the devices of all workers are
+            then listed.
+        kind: Of which devices: `"GPU"` or `"CPU"`.
     """
-    return get_strategy("mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "single")
+    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    if isinstance(cluster, tf.distribute.MultiWorkerMirroredStrategy):
+        task, _, _ = cluster.extended.worker_devices[0].partition("/device:")
+        devices = [name for name in devices if name.startswith(f"{task}/device:")]
+    return _mirrored(tuple(devices)) if len(devices) > 1 else get_strategy("single")
 
 
 def in_cluster(kind: str = "auto") -> bool:
