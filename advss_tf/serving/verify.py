@@ -125,8 +125,8 @@ def _try_cli(export: Path, work: Path, outputs: Mapping[str, np.ndarray], deadli
     chosen = ["--dir", str(export), "--tag_set", "serve", "--signature_def", "serving_default"]
     files = ["--inputs", f"images={work / 'images.npz'}[images]", "--outdir", str(work / "cli")]
     _run([*tool, "run", *chosen, *files], "run the export with saved_model_cli", deadline)
-    files = [file for file in (work / "cli").glob("*.npy") if outputs[file.stem].dtype.kind != "S"]
-    return largest_difference({file.stem: np.load(file) for file in files}, outputs) if files else float("inf")
+    written = [file for file in (work / "cli").glob("*.npy") if outputs[file.stem].dtype.kind != "S"]
+    return largest_difference({file.stem: np.load(file) for file in written}, outputs) if written else float("inf")
 
 
 def _run(command: Sequence[str], purpose: str, deadline: float, *, text: str | None = None) -> str:
