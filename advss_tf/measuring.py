@@ -25,7 +25,7 @@ from advss_tf import config
 from advss_tf.data import ImageData
 from advss_tf.data.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, frost_photographs
 from advss_tf.evaluation import DistortionRecord, evaluate, evaluate_corruptions, evaluate_unforeseen
-from advss_tf.screen import Pace
+from advss_tf.timing import Pace
 from advss_tf.workdir import Workdir
 
 

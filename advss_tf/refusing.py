@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,6 +24,8 @@ from advss_tf.measuring import check_measures
 from advss_tf.refining import check_source
 from advss_tf.staging import Run, needed
 from advss_tf.training.checks import check_images
+from advss_tf.training.micro_batches import check_even
+from advss_tf.training.strategy import share_of
 
 
 def refuse_early(here: Run, names: Sequence[str]) -> None:
@@ -39,6 +42,7 @@ def refuse_early(here: Run, names: Sequence[str]) -> None:
     """
     recipe, data = here.recipe, here.data
     _check_order(here, names)
+    _check_shares(here, names)
     if "pretrain" in names:
         assembly.check_probe(recipe, data)
         assembly.check_batch(recipe, data)
@@ -52,6 +56,18 @@ def refuse_early(here: Run, names: Sequence[str]) -> None:
     for name in names[1:]:
         if name in _MAKE:
             _MAKE[name](here)
+
+
+def _check_shares(here: Run, names: Sequence[str]) -> None:
+    """Refuses batches that the replicas, or the parts of a replica's share, cannot have evenly."""
+    recipe = here.recipe
+    parts: dict[str, Any] = {name: getattr(recipe, name) for name in ("pretrain", "finetune") if name in names}
+    if "refine" in names:
+        refine = assembly.section(recipe, "refine")
+        parts |= {"refine.linear": refine.linear, "refine.full": refine.full}
+    for name, part in parts.items():
+        share = share_of(here.strategy, part.batch_size, name=f"{name}.batch_size")
+        check_even(share, part.micro_batches, of=f"a batch of {name}")
 
 
 def _check_order(here: Run, names: Sequence[str]) -> None:

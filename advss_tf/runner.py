@@ -5,7 +5,7 @@ Synopsis:
     run(load_recipe("configs/digits.yaml"), Workdir("runs/digits"))
 
 A finished stage leaves a `done.json` and is not run again; one that was killed goes on from its last checkpoint. The
-recipe is saved in the folder, and another recipe in the same folder is refused.
+recipe is saved in the folder, and another recipe in the same folder is refused, as are other images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from advss_tf.errors import InvalidInput, one_of
 from advss_tf.refusing import refuse_early
 from advss_tf.screen import Screen
 from advss_tf.stages import STAGES
-from advss_tf.staging import Run, meet
+from advss_tf.staging import Run, hold_to_images, meet
 from advss_tf.training.strategy import get_strategy, is_chief
 from advss_tf.workdir import Workdir, replacing, write_json
 
@@ -40,7 +40,8 @@ def run(
         screen: Where to say how it goes.
 
     Raises:
-        InvalidInput: if the folder holds another recipe's run, the data are bad, or a stage lacks what it starts from.
+        InvalidInput: if the folder holds a run of another recipe or of other images, the data are bad, or a stage lacks
+            what it starts from.
     """
     chosen = planned(recipe, stages)
     _claim(workdir, recipe)
@@ -51,6 +52,7 @@ def run(
     if left:
         here = Run(recipe, workdir, assembly.data_of(recipe), strategy, screen)
         refuse_early(here, left)
+        hold_to_images(here)
         for name in left:
             _stage(here, name)
     meet(strategy)  # a worker that leaves early takes the others with it

@@ -7,14 +7,13 @@ Synopsis:
     with screen.bar("pretrain", total=300) as advance:
         advance(1, {"loss": 1.386}, 73.0)
 
-On a terminal there is a bar with loss, accuracies and time left. Elsewhere only the lines remain; a `Pace` thins out
-those that come too often.
+On a terminal there is a bar with loss, accuracies and time left. Elsewhere only the lines remain, and `Progress` says
+one a minute inside an epoch.
 """
 
 from __future__ import annotations
 
 import logging as standard_logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,26 +26,6 @@ from rich.table import Table
 from advss_tf.timing import clock
 
 Advance = Callable[[int, dict[str, Any], float], None]
-
-
-class Pace:
-    """When to say something that is said now and then.
-
-    Args:
-        seconds: How long to be silent after each time, and at first.
-        clock: Gives the time in seconds.
-    """
-
-    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds, self.clock, self._said = seconds, clock, clock()
-
-    def due(self) -> bool:
-        """Whether to say it now; if so, silence begins anew."""
-        now = self.clock()
-        if now - self._said < self.seconds:
-            return False
-        self._said = now
-        return True
 
 
 class Screen:

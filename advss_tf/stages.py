@@ -37,7 +37,7 @@ from advss_tf.staging import (
     warn_of_rims,
 )
 from advss_tf.training.callbacks import read_history
-from advss_tf.training.strategy import get_strategy, is_chief
+from advss_tf.training.strategy import is_chief, local_strategy
 
 _TRAININGS = ("pretrain", "refine/linear", "refine/full", "finetune")
 
@@ -93,9 +93,10 @@ def finetune(here: Run) -> dict[str, Any]:
 def evaluate_stage(here: Run) -> dict[str, Any]:
     """Measures the classifier on the test split: the only stage that reads it."""
     path = needed(here, here.workdir.classifier, "finetune")
-    # One worker of a cluster evaluates, and its strategy would wait for the others.
-    mirrored = isinstance(here.strategy, tf.distribute.MirroredStrategy)
-    strategy = here.strategy if mirrored else get_strategy("single")
+    strategy = here.strategy
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        # One worker evaluates, on its own devices: the cluster's strategy would wait for the others.
+        strategy = local_strategy(strategy)
     with strategy.scope():
         model, _ = load_model_for_evaluation(path)
     written = measure(
@@ -118,8 +119,7 @@ def export(here: Run) -> dict[str, Any]:
     if not here.recipe.export.verify:
         return {}
     images = next(iter(here.data.held_out(16)))[0].numpy()
-    expected = model.logits(tf.constant(images), training=False).numpy()
-    return verify_export(here.workdir.served, images=images, expected=expected)
+    return verify_export(here.workdir.served, images=images, expected=model)
 
 
 def report(here: Run) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from advss_tf.screen import Screen
 from advss_tf.training.loop import Saving, Trained, train
 from advss_tf.training.robust_model import RobustModel
 from advss_tf.training.strategy import is_chief
-from advss_tf.workdir import Workdir, write_json
+from advss_tf.workdir import Workdir, read_object, write_json
 
 # A rim of black is no news on images whose own edges are darker than this, as those of digits are.
 _DARK = 0.02
@@ -133,6 +133,41 @@ def hold_to(here: Run, stage: str, taught_by: Mapping[str, str]) -> None:
             expected=f"the files of then, of SHA-256 {before}; or a new --workdir",
             received=f"files of SHA-256 {dict(taught_by)}",
         )
+
+
+def hold_to_images(here: Run) -> None:
+    """Writes down which images a run begins with, and refuses to go on with others.
+
+    A recipe says where images lie, not which they are: with a file more or less there, other images are held out, and
+    an epoch goes on in another order than it began in. Every worker of a cluster calls this, and looks at its own.
+
+    Raises:
+        InvalidInput: if the run began with others, or what was written down cannot be read.
+    """
+    path, found = here.workdir.data, {"fingerprint": here.data.fingerprint, "num_records": here.data.num_records}
+    if is_chief(here.strategy) and not path.is_file():
+        write_json(path, {"name": here.data.name, **found})
+    meet(here.strategy)
+    try:
+        noted = read_object(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"{path} does not say which images this run began with.",
+            expected="a JSON object; without the file the run goes on with the images that are there now",
+            received=str(error),
+        ) from error
+    # The name is not compared: it is that of a folder, and images may be moved as a whole.
+    before = {name: noted.get(name) for name in found}
+    if before != found:
+        raise InvalidInput(
+            f"The images of {here.data.name!r} have changed since this run, or its grid, began.",
+            expected=f"those of then, {_in_words(before)}; or a new --workdir",
+            received=_in_words(found),
+        )
+
+
+def _in_words(images: Mapping[str, Any]) -> str:
+    return f"{images['num_records']} to train on and of fingerprint {images['fingerprint']}"
 
 
 def needed(here: Run, path: Path, stage: str) -> Path:

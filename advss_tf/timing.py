@@ -1,8 +1,34 @@
-"""How a time is written for people: as on a clock, and in words."""
+"""How a time is written for people: as on a clock, and in words; and when to say what is said now and then."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
+
+
+class Pace:
+    """When to say something that is said now and then.
+
+    Args:
+        seconds: How long to be silent after each time, and at first.
+        clock: Gives the time in seconds.
+    """
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self.clock, self._said = seconds, clock, clock()
+
+    def due(self) -> bool:
+        """Whether to say it now; if so, silence begins anew."""
+        now = self.clock()
+        if now - self._said < self.seconds:
+            return False
+        self._said = now
+        return True
+
+    def rest(self) -> None:
+        """Begins the silence anew, such as when something else has been said."""
+        self._said = self.clock()
 
 
 def clock(seconds: float) -> str:

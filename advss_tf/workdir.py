@@ -10,6 +10,7 @@ Synopsis:
 
     runs/digits/
       recipe.yaml                    the resolved recipe: this file is the run
+      data.json                      which images it began with
       run.log                        what the screen said
       pretrain/ finetune/            checkpoints/, best.weights.h5, history.jsonl, done.json, tensorboard/
       pretrain/encoder/              SavedModel that is handed over
@@ -118,6 +119,7 @@ class Workdir:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.recipe = self.root / "recipe.yaml"
+        self.data = self.root / "data.json"
         self.log = self.root / "run.log"
         self.encoder = self.root / "pretrain" / "encoder"
         self.pseudo_labels = self.root / "cluster" / "pseudo_labels.npz"

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from advss_tf import assembly, refusing
 from advss_tf.config import make_recipe
@@ -17,6 +18,7 @@ from advss_tf.refusing import refuse_early
 from advss_tf.runner import run
 from advss_tf.screen import Screen
 from advss_tf.staging import Run
+from advss_tf.training.strategy import get_strategy
 from advss_tf.workdir import Workdir
 
 SGD = {"kind": "sgd", "learning_rate": 0.05}
@@ -43,10 +45,10 @@ def arrays(height=8, width=8, **changes):
     return dataclasses.replace(load_data((images, np.arange(60) % 3), held_out=0.2), **changes)
 
 
-def refused(change, words, tmp_path, data=None, stages=STAGES):
+def refused(change, words, tmp_path, data=None, stages=STAGES, strategy=None):
     recipe, workdir = make_recipe(VALUES, change), Workdir(tmp_path / "run")
     with pytest.raises(InvalidInput, match=re.escape(words)):
-        refuse_early(Run(recipe, workdir, data or arrays(), None, None), stages)
+        refuse_early(Run(recipe, workdir, data or arrays(), strategy or tf.distribute.get_strategy(), None), stages)
 
 
 JIGSAW5 = "finetune.auxiliary={task: {kind: jigsaw, grid: 5}}"
@@ -93,6 +95,38 @@ def test_stages_that_nobody_prepares_are_refused(stages, words, tmp_path):
     refused([REFINE, "encoder.branches=[]"], words, tmp_path, stages=stages)
 
 
+IN_PARTS = ["micro_batches=4", "micro_batch_norm=per_part"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            ["finetune.batch_size=15"],
+            "`finetune.batch_size` cannot be shared evenly by the replicas. Expected: a multiple",
+        ),
+        (["pretrain.batch_size=15"], "`pretrain.batch_size` cannot"),
+        ([REFINE, "refine.full.batch_size=15"], "`refine.full.batch_size` cannot"),
+        ([REFINE, "refine.linear.batch_size=15"], "`refine.linear.batch_size` cannot"),
+        (
+            ["finetune.batch_size=12", *(f"finetune.{each}" for each in IN_PARTS)],
+            "The rows of a batch of finetune cannot be shared evenly by its parts. Expected: a multiple of "
+            "micro_batches=4 on each replica. Received: 6 rows",
+        ),
+    ],
+)
+def test_a_batch_that_two_replicas_cannot_share_is_refused(change, words, tmp_path):
+    stages = ["pretrain", "refine", *STAGES[1:]] if REFINE in change else STAGES
+    refused(change, words, tmp_path, stages=stages, strategy=get_strategy("mirrored"))
+
+
+def test_one_replica_shares_every_batch_and_what_is_done_is_not_asked(tmp_path):
+    odd = make_recipe(VALUES, ["finetune.batch_size=15", "finetune.start=scratch"])
+    refuse_early(Run(odd, Workdir(tmp_path), arrays(), tf.distribute.get_strategy(), None), STAGES)
+    pretraining = make_recipe(VALUES, ["pretrain.batch_size=15", "finetune.start=scratch"])
+    refuse_early(Run(pretraining, Workdir(tmp_path), arrays(), get_strategy("mirrored"), None), STAGES[1:2])
+
+
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
@@ -103,7 +137,7 @@ def test_stages_that_nobody_prepares_are_refused(stages, words, tmp_path):
 )
 def test_what_can_be_made_is_not_refused_and_nothing_is_kept_of_it(change, stages, tmp_path):
     recipe = make_recipe(VALUES, [change])
-    refuse_early(Run(recipe, Workdir(tmp_path / "run"), arrays(), None, None), stages)
+    refuse_early(Run(recipe, Workdir(tmp_path / "run"), arrays(), tf.distribute.get_strategy(), None), stages)
     assert not (tmp_path / "run").exists()
 
 
@@ -112,7 +146,7 @@ def test_an_encoder_from_elsewhere_is_looked_at_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(refusing, "load_encoder", lambda path: resnet18((8, 8, 3), width=2))
     change = ["finetune.start=elsewhere", "finetune.train=partial", "finetune.boundary=stage4_block1"]
     recipe = make_recipe(VALUES, change)
-    refuse_early(Run(recipe, Workdir(tmp_path / "run"), arrays(), None, None), STAGES)
+    refuse_early(Run(recipe, Workdir(tmp_path / "run"), arrays(), tf.distribute.get_strategy(), None), STAGES)
     refused(change, "`images` do not fit the encoder", tmp_path, arrays(height=16, width=16))
     refused([*change[:2], "finetune.boundary=stage4_block3"], "stage4_block3", tmp_path)
 

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from advss_tf.screen import Pace, Screen
+from advss_tf.screen import Screen
 
 
 def make(log=None, *, terminal):
@@ -57,13 +57,3 @@ def test_who_is_told_the_lines_is_told_those_of_a_quiet_screen_as_well(tmp_path)
     screen = Screen(tmp_path / "run.log", console=Console(file=page), quiet=True, tell=told.append)
     screen.say("pretrain 1/15: loss 1.386")
     assert told == ["pretrain 1/15: loss 1.386"] and page.getvalue() == ""
-
-
-def test_a_pace_is_silent_at_first_and_after_each_time():
-    now = [100.0]
-    pace, due = Pace(60.0, clock=lambda: now[0]), []
-    for seconds in (0, 59, 60, 61, 119, 121, 130, 180, 181):
-        now[0] = 100.0 + seconds
-        due += [seconds] * pace.due()
-    # After 121 the next is due at 181, not at 180.
-    assert due == [60, 121, 181]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.data import load_data
+from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier
 from advss_tf.pretext import TASKS, contrastive
-from advss_tf.staging import Run, warn_of_memory, warn_of_rims
+from advss_tf.staging import Run, hold_to_images, warn_of_memory, warn_of_rims
+from advss_tf.workdir import Workdir
 
 
 class Heard:
@@ -36,6 +39,30 @@ def said(model, data, stage="pretrain"):
     heard = Heard()
     warn_of_rims(Run(None, None, data, None, heard), stage, model, data.crop_padding)
     return heard.lines
+
+
+def test_a_run_is_held_to_the_images_that_it_began_with(tmp_path):
+    workdir, strategy = Workdir(tmp_path / "run"), tf.distribute.get_strategy()
+    values = np.random.default_rng(0).random((40, 8, 8, 3), np.float32)
+
+    def hold(values, name="set"):
+        data = load_data((values, np.arange(len(values)) % 2), held_out=0.25)
+        hold_to_images(Run(None, workdir, dataclasses.replace(data, name=name), strategy, None))
+
+    hold(values)
+    noted = json.loads(workdir.data.read_text())
+    assert (noted["name"], noted["num_records"]) == ("set", 40)
+    hold(values, name="moved")
+    with pytest.raises(InvalidInput, match=r"changed since.*those of then, 40 to train.*Received: 39 to train"):
+        hold(values[:-1])
+    other = values.copy()
+    other[3, 0, 0, 0] += 0.01
+    with pytest.raises(InvalidInput, match=f"The images of 'set' have changed.*{noted['fingerprint']}; or a new"):
+        hold(other)
+    assert json.loads(workdir.data.read_text()) == noted
+    workdir.data.write_text("[]")
+    with pytest.raises(InvalidInput, match="does not say which images this run began with"):
+        hold(values)
 
 
 @pytest.mark.parametrize("kind", ["rotation", "jigsaw", "selfie", "ensemble"])

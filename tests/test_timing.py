@@ -1,4 +1,4 @@
-"""Times for people."""
+"""Times for people, and when to say something."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from advss_tf.timing import clock, duration
+from advss_tf.timing import Pace, clock, duration
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,18 @@ def test_a_time_is_written_as_on_a_clock(seconds, text):
 )
 def test_a_duration_is_written_in_words_and_rounded_up(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_pace_is_silent_at_first_and_after_each_time():
+    now = [100.0]
+    pace, due = Pace(60.0, clock=lambda: now[0]), []
+    for seconds in (0, 59, 60, 61, 119, 121, 130, 180, 181):
+        now[0] = 100.0 + seconds
+        due += [seconds] * pace.due()
+    # After 121 the next is due at 181, not at 180.
+    assert due == [60, 121, 181]
+    pace.rest()
+    now[0] += 59
+    assert not pace.due()
+    now[0] += 1
+    assert pace.due()

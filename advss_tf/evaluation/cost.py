@@ -10,7 +10,7 @@ Synopsis:
     # total ≤ 2 h 10 min, ...
 
 Passes are counted from what each attack says of itself, and one forward pass and one gradient of the model are timed on
-a batch of the size that will be attacked. The product is an upper bound on the passes: images that are wrong cleanly
+what a device will have of a batch. The product is an upper bound on the passes: images that are wrong cleanly
 are not attacked, those that a run has fooled are not attacked by the next, and what AutoAttack's first attack fools its
 others do not see. Not in it are the seconds in which functions are compiled and an attack's own arithmetic.
 """
@@ -104,13 +104,13 @@ class Estimate:
 
 
 class _Pace(NamedTuple):
-    """Seconds that one batch takes: a forward pass, and what a gradient by the images takes beyond one."""
+    """Seconds that a device takes for its share of a batch: a forward pass, and what a gradient takes beyond one."""
 
     forward: float
     backward: float
 
 
-def estimate(plan: Plan, classifier: Classifier, batches: Batches) -> Estimate:
+def estimate(plan: Plan, classifier: Classifier, batches: Batches, *, replicas: int = 1) -> Estimate:
     """The most that the attempts of a plan will cost on a classifier; takes two to three seconds and two compilations.
 
     An attack says what one run of it costs by `passes() -> (forward, backward)`, numbers of passes an image. One that
@@ -120,11 +120,18 @@ def estimate(plan: Plan, classifier: Classifier, batches: Batches) -> Estimate:
         plan: What is attempted.
         classifier: On what.
         batches: The images; only their number, size and batch size are asked for.
+        replicas: How many devices share a batch that is attacked: it takes as long as the share of one.
     """
-    pace = _measured(classifier, (batches.batch_size, *batches.image_shape))
-    clean = CostRow(CLEAN, 1, 1, 1, 0, len(batches) * pace.forward)
+    pace = _measured(classifier, (share_of_batch(batches.batch_size, replicas), *batches.image_shape))
+    # Clean predictions are made share by share, on one device.
+    clean = CostRow(CLEAN, 1, 1, 1, 0, len(batches) * replicas * pace.forward)
     rows = [_row(attempt, plan, classifier.num_classes, pace, len(batches)) for attempt in plan.attempts]
     return Estimate((clean, *rows))
+
+
+def share_of_batch(batch_size: int, replicas: int) -> int:
+    """The images of a batch that each device has, rounded up."""
+    return -(-batch_size // replicas)
 
 
 def _row(attempt: Attempt, plan: Plan, num_classes: int, pace: _Pace, num_batches: int) -> CostRow:

@@ -27,7 +27,7 @@ from advss_tf.evaluation.attacked import AttackedImages
 from advss_tf.evaluation.attempts import Plan, plan_attempts
 from advss_tf.evaluation.autoattack import VERSIONS, autoattack
 from advss_tf.evaluation.batches import Batch, Batches
-from advss_tf.evaluation.cost import Estimate, estimate
+from advss_tf.evaluation.cost import Estimate, estimate, share_of_batch
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
 from advss_tf.evaluation.partial import Partial, go_through
@@ -96,7 +96,8 @@ def evaluate(
         source: Another model that the attacks see instead of `model`, which is then only asked about the examples that
             were found: how well they transfer.
         strategy: A `tf.distribute` strategy whose replicas share the images of each call; default: the one in whose
-            scope this is called. The numbers are those of one replica.
+            scope this is called. The numbers are those of one replica. No device is shown more than its share of a
+            batch at a time.
         save_attacked: If given, a folder for the attacked images at the headline's epsilon, one `.npz` a batch; see
             `read_attacked`.
         partial: If given, a folder where every finished batch is kept: an evaluation that was killed goes on behind the
@@ -124,9 +125,11 @@ def evaluate(
     )
     one_of("autoattack_version", autoattack_version, VERSIONS)
     batches = Batches(data, batch_size=batch_size, limit=limit)
+    replicas = (strategy or tf.distribute.get_strategy()).num_replicas_in_sync
+    at_once = share_of_batch(batches.batch_size, replicas)
     look = next(iter(batches))
-    classifier = Classifier(model, look.images)
-    attacker = classifier if source is None else _checked_source(source, classifier, look.images)
+    classifier = Classifier(model, look.images, at_once=at_once)
+    attacker = classifier if source is None else _checked_source(source, classifier, look.images, at_once)
     check_labels(batches.labels, num_classes=classifier.num_classes)
     if suite == "full" and attacks is None:
         threat = get_threat(plan.norm, plan.headline)
@@ -143,12 +146,14 @@ def evaluate(
     traces = (traces or Traces()).about(
         model, source, strategy, classifier.output, attacker.output, about, plan.norm, look.images.shape
     )
-    flags = model_flags(attacker, look.images, look.labels, seed_for(seed, 0, "evaluate flags"), traces=traces)
+    flags = model_flags(
+        attacker, look.images, look.labels, seed_for(seed, 0, "evaluate flags"), traces=traces, at_once=at_once
+    )
     if announce is not None:
-        announce(estimate(plan, attacker, batches))
+        announce(estimate(plan, attacker, batches, replicas=replicas))
     run = Run(
         plan, classifier, batches, seed=seed, progress=progress, started=started, source=attacker, strategy=strategy,
-        traces=traces,
+        traces=traces, at_once=at_once,
     )  # fmt: skip
 
     def attack(number: int, batch: Batch) -> dict[str, np.ndarray]:
@@ -177,8 +182,8 @@ def evaluate(
     return record
 
 
-def _checked_source(source: Callable[..., Any], classifier: Classifier, images: np.ndarray) -> Classifier:
-    attacker = Classifier(source, images)
+def _checked_source(source: Callable[..., Any], classifier: Classifier, images: np.ndarray, at_once: int) -> Classifier:
+    attacker = Classifier(source, images, at_once=at_once)
     if attacker.num_classes != classifier.num_classes:
         raise InvalidInput(
             "The source's examples cannot be transferred: it tells other classes apart.",

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from advss_tf.attacks import Linf
-from advss_tf.evaluation.models import Classifier
+from advss_tf.evaluation.models import Classifier, in_pieces
 from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.records.record import CLEAN, Result
 from advss_tf.evaluation.traces import Traces, traced
@@ -30,7 +30,13 @@ _START = Linf("8/255")
 
 
 def model_flags(
-    classifier: Classifier, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor, *, traces: Traces | None = None
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    seed: tf.Tensor,
+    *,
+    traces: Traces | None = None,
+    at_once: int | None = None,
 ) -> tuple[str, ...]:
     """What a few forward passes and gradients on one batch tell.
 
@@ -40,14 +46,18 @@ def model_flags(
         labels: (B,) int64.
         seed: int32 (2,), of the points where gradients are taken.
         traces: What an earlier evaluation of the same model compiled.
+        at_once: How many images are shown at a time; None for all.
     """
     traces = traces or Traces()
-    return (*_randomness(classifier, images, traces), *_lost_gradients(classifier, images, labels, seed, traces))
+    return (
+        *_randomness(classifier, images, traces, at_once),
+        *_lost_gradients(classifier, images, labels, seed, traces, at_once),
+    )
 
 
-def _randomness(classifier: Classifier, images: np.ndarray, traces: Traces) -> tuple[str, ...]:
-    run = traces.once("logits", lambda: traced(classifier))
-    looks = np.stack([run(tf.constant(images)).numpy() for _ in range(_LOOKS)])
+def _randomness(classifier: Classifier, images: np.ndarray, traces: Traces, at_once: int | None) -> tuple[str, ...]:
+    run = traces.once("logits", lambda: traced(lambda images: (classifier(images),)))
+    looks = np.stack([in_pieces(run, images, size=at_once)[0] for _ in range(_LOOKS)])
     units = looks / np.maximum(np.linalg.norm(looks, axis=-1, keepdims=True), 1e-12)
     farthest = float(np.linalg.norm(units - units[0], axis=-1).max())
     differ = np.any(looks.argmax(-1) != looks[0].argmax(-1))
@@ -60,13 +70,20 @@ def _randomness(classifier: Classifier, images: np.ndarray, traces: Traces) -> t
 
 
 def _lost_gradients(
-    classifier: Classifier, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor, traces: Traces
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    seed: tf.Tensor,
+    traces: Traces,
+    at_once: int | None,
 ) -> tuple[str, ...]:
+    """Gradients are taken at a random point near each image, whoever is shown it together with which others."""
+    points = tf.clip_by_value(images + _START.random(seed, images.shape, _START.epsilon), 0.0, 1.0).numpy()
     ratio = difference_of_logits_ratio if classifier.num_classes > 2 else margin
     warnings = []
     for name, loss in (("cross-entropy", cross_entropy), ("logit-ratio", ratio)):
         gradient = traces.once(("gradient", name), partial(traced, _gradient_of(classifier, loss)))
-        found, right = (part.numpy() for part in gradient(tf.constant(images), tf.constant(labels, tf.int64), seed))
+        found, right = in_pieces(gradient, points, labels.astype(np.int64), size=at_once)
         share = float(np.mean(np.all(found == 0, axis=(1, 2, 3)) & right))
         if share:
             warnings.append(
@@ -80,18 +97,17 @@ def _lost_gradients(
 def _gradient_of(
     classifier: Classifier, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    """The loss's gradient at a random point near each image, and whether the model is right there, (B,) bool.
+    """The loss's gradient at each point, and whether the model is right there, (B,) bool.
 
     Where it is wrong there is nothing to climb, and the ratio is constant if the label's logit comes third.
     """
 
-    def gradient(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        moved = tf.clip_by_value(images + _START.random(seed, images.shape, _START.epsilon), 0.0, 1.0)
+    def gradient(points: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(moved)
-            logits = classifier(moved)
+            tape.watch(points)
+            logits = classifier(points)
             values = loss(logits, labels)
-        found = tape.gradient(values, moved, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        found = tape.gradient(values, points, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return found, predicted(logits) == labels
 
     return gradient

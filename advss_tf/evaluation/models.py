@@ -69,6 +69,7 @@ class Classifier:
         model: Any callable from (B, H, W, C) images in [0, 1] to (B, classes) logits or probabilities: a Keras model,
             a `SignatureModel`, a function. A Keras model is called with `training=False`.
         images: (B, H, W, C) float32, a few images to look at the outputs with.
+        at_once: How many of them at a time; None for all.
 
     Attributes:
         num_classes: The width of the output.
@@ -79,7 +80,7 @@ class Classifier:
         InvalidInput: if the outputs are not (B, classes) with at least two classes, or not finite.
     """
 
-    def __init__(self, model: Callable[..., Any], images: np.ndarray) -> None:
+    def __init__(self, model: Callable[..., Any], images: np.ndarray, *, at_once: int | None = None) -> None:
         if not callable(model):
             raise InvalidInput(
                 "The model cannot be called.",
@@ -89,12 +90,9 @@ class Classifier:
             )
         self._model = model
         self._arguments = {"training": False} if _takes_training(model) else {}
-        outputs = self._raw(tf.convert_to_tensor(images))
-        _check_outputs(outputs, len(images))
+        (outputs,) = in_pieces(self._checked, images, size=at_once)
         self.num_classes = int(outputs.shape[-1])
-        self.output: Literal["logits", "probabilities"] = (
-            "probabilities" if are_probabilities(outputs.numpy()) else "logits"
-        )
+        self.output: Literal["logits", "probabilities"] = "probabilities" if are_probabilities(outputs) else "logits"
         self.warnings = (_PROBABILITY_WARNING,) if self.output == "probabilities" else ()
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
@@ -119,6 +117,26 @@ class Classifier:
 
     def _raw(self, images: tf.Tensor) -> tf.Tensor:
         return _float32(self._model(images, **self._arguments))
+
+    def _checked(self, images: tf.Tensor) -> tuple[tf.Tensor]:
+        outputs = self._raw(images)
+        _check_outputs(outputs, len(images))
+        return (outputs,)
+
+
+def in_pieces(
+    function: Callable[..., tuple[tf.Tensor, ...]], *rows: np.ndarray, size: int | None
+) -> tuple[np.ndarray, ...]:
+    """What a function of rows gives, joined, where it is shown `size` rows at a time; None shows all of them.
+
+    For what one device does alone with a batch that several share otherwise, and that it may not hold by itself.
+    """
+    count = len(rows[0])
+    parts = [
+        function(*(tf.convert_to_tensor(each[first : first + (size or count)]) for each in rows))
+        for first in range(0, count, size or count)
+    ]
+    return tuple(np.concatenate([np.asarray(part) for part in column]) for column in zip(*parts, strict=True))
 
 
 def _float32(outputs: Any) -> tf.Tensor:

@@ -24,7 +24,7 @@ from advss_tf.evaluation.attempts import Attempt, Plan
 from advss_tf.evaluation.batches import Batch, Batches
 from advss_tf.evaluation.compiled import CompiledAttempt
 from advss_tf.evaluation.cost import passes_of
-from advss_tf.evaluation.models import Classifier
+from advss_tf.evaluation.models import Classifier, in_pieces
 from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.records.record import CLEAN, WORST
 from advss_tf.evaluation.summary import Cost
@@ -76,6 +76,7 @@ class Run:
         source: The classifier that the attacks see, where it is another one.
         strategy: Shares the images of a call out among its replicas.
         traces: What an earlier evaluation of the same compiled.
+        at_once: How many images are shown at a time where one device does it alone; None for the batch.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class Run:
         source: Classifier | None = None,
         strategy: tf.distribute.Strategy | None = None,
         traces: Traces | None = None,
+        at_once: int | None = None,
     ) -> None:
+        self._at_once = at_once
         self._plan, self._classifier, self._batches = plan, classifier, batches
         self._seed, self._progress, self._started = seed, progress, started
         self.tally = Tally(plan)
@@ -112,7 +115,7 @@ class Run:
     def attack_batch(self, number: int, batch: Batch) -> dict[str, np.ndarray]:
         """Puts one batch to everything in the plan; returns what `restore` needs instead."""
         begun = time.perf_counter()
-        predictions, confidences = (part.numpy() for part in self._predict(tf.constant(batch.images)))
+        predictions, confidences = in_pieces(self._predict, batch.images, size=self._at_once)
         if np.any(predictions < 0):
             raise InvalidInput(
                 "The model gives numbers that are not finite on clean images.",

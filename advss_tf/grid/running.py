@@ -34,8 +34,8 @@ from advss_tf.grid.cell_process import CellProcess, ProcessEnded, stages_of, wor
 from advss_tf.grid.forecast import seconds_left
 from advss_tf.grid.outcomes import error_file, finished, other_recipe, outcome_of, reason, unreadable
 from advss_tf.grid.sharing import adopt, finished_elsewhere, learn_from_the_same, pretraining_key
-from advss_tf.screen import Pace, Screen
-from advss_tf.timing import duration
+from advss_tf.screen import Screen
+from advss_tf.timing import Pace, duration
 from advss_tf.training.strategy import in_cluster
 from advss_tf.workdir import Workdir, replacing
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from advss_tf import config
 from advss_tf.errors import InvalidInput
-from advss_tf.workdir import Workdir, replacing_folder, write_json
+from advss_tf.workdir import Workdir, replacing, replacing_folder, write_json
 
 SHARED_FROM = "shared_from"
 # What decides the weights that pretraining ends with, and its history. The label budget does not, as no cut of the data
@@ -60,10 +60,16 @@ def finished_elsewhere(workdir: Workdir, stage: str) -> dict[str, Any] | None:
 def adopt(workdir: Workdir, *, donor: Workdir) -> None:
     """Makes the donor's finished pretraining this run's, whole or not at all; a half-run one is replaced.
 
+    A run that has not begun is held to the donor's images as well: in a split of others, some that were learned from
+    would be measured on.
+
     The files of a finished stage are only ever replaced, never written into, so the links cannot change each other.
     """
     result = donor.finished("pretrain") or {}
     origin = result.get(SHARED_FROM, os.path.relpath(donor.root, workdir.root))
+    if donor.data.is_file() and not workdir.data.is_file():
+        with replacing(workdir.data) as file:
+            file.write(donor.data.read_bytes())
     with replacing_folder(workdir.stage("pretrain")) as folder:
         shutil.copytree(donor.stage("pretrain"), folder, dirs_exist_ok=True, copy_function=_link)
         write_json(folder / "done.json", {**result, SHARED_FROM: origin})

@@ -15,6 +15,7 @@ import importlib.abc
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 BATCH_SIZES = (1, 3, 7)
@@ -61,6 +62,7 @@ def main() -> None:
     report = {
         "advss_tf_blocked": is_blocked(),
         "signatures": sorted(loaded.signatures),
+        "computes_in": coarsest_dtype(loaded),
         "differences": differences,
         "versions": {"python": sys.version.split()[0], "tensorflow": tf.__version__},
     }
@@ -91,8 +93,19 @@ def batch_difference(loaded: Any, images: Any, outputs: dict[str, Any], size: in
 
     rows = np.arange(size) % len(images)
     found = run_signatures(loaded, images[rows])
-    numbers = [name for name, value in found.items() if value.dtype.kind != "S"]
-    return max(relative_difference(found[name], outputs[name][rows]) for name in numbers)
+    return largest_difference(found, {name: values[rows] for name, values in outputs.items()})
+
+
+def coarsest_dtype(loaded: Any) -> str:
+    """The coarsest floating point numbers that an export computes with: "bfloat16", "float16" or "float32"."""
+    import tensorflow as tf
+
+    graphs = [signature.graph.as_graph_def() for signature in loaded.signatures.values()]
+    functions = [function for graph in graphs for function in graph.library.function]
+    nodes = [node for graph in graphs for node in graph.node] + [node for each in functions for node in each.node_def]
+    found = {node.attr["T"].type for node in nodes if "T" in node.attr}
+    coarse = [dtype.name for dtype in (tf.bfloat16, tf.float16) if dtype.as_datatype_enum in found]
+    return coarse[0] if coarse else "float32"
 
 
 def encoded_difference(loaded: Any, images: Any) -> float:
@@ -105,6 +118,26 @@ def encoded_difference(loaded: Any, images: Any) -> float:
     found = loaded.signatures["encoded"](image_bytes=files)
     same = loaded.signatures["serving_default"](images=tf.constant(pixels.astype(np.float32) / 255.0))
     return relative_difference(found["probabilities"].numpy(), same["probabilities"].numpy())
+
+
+def largest_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
+    """The largest difference between outputs by name. Labels are names of classes, which are compared themselves."""
+    numbers = [relative_difference(value, expected[name]) for name, value in found.items() if value.dtype.kind == "f"]
+    classes = [lost_probability(found["classes"], expected["probabilities"])] if "classes" in found else []
+    return max(numbers + classes)
+
+
+def lost_probability(classes: Any, probabilities: Any) -> float:
+    """How much less probable than the most probable class the given ones are, at most: where two classes are equally
+    probable up to rounding, either may be named. Infinite for what are no classes of these (B, K) probabilities.
+    """
+    import numpy as np
+
+    classes, probabilities = np.asarray(classes), np.asarray(probabilities, np.float64)
+    if classes.shape != probabilities.shape[:1] or not np.all((classes >= 0) & (classes < probabilities.shape[1])):
+        return float("inf")
+    given = np.take_along_axis(probabilities, classes.astype(np.int64)[:, None], axis=1)
+    return float(np.max(probabilities.max(axis=1, keepdims=True) - given, initial=0.0))
 
 
 def relative_difference(found: Any, expected: Any) -> float:

@@ -25,7 +25,7 @@ import keras
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.timing import clock
+from advss_tf.timing import Pace, clock
 from advss_tf.training.reporting import headlines
 from advss_tf.training.robust_model import RobustModel
 from advss_tf.workdir import read_object, replacing, write_json
@@ -180,6 +180,7 @@ class History(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """Says after each epoch how it went and how long is left, and before that, often, how far the stage is.
 
+    Where no bar is drawn, a line says so inside an epoch when nothing has been said for a minute.
     Accuracies are in per cent, beside them what guessing reaches, where the model's `chances` say it.
 
     Args:
@@ -189,6 +190,7 @@ class Progress(keras.callbacks.Callback):
         steps_per_epoch: Number of steps of an epoch.
         first_step: How many steps are done already.
         advance: Called after each step with `(steps done, logs, seconds left)`, to draw a bar; None draws none.
+        pace: When a line inside an epoch is due; by default once a minute.
     """
 
     def __init__(
@@ -200,8 +202,10 @@ class Progress(keras.callbacks.Callback):
         steps_per_epoch: int,
         first_step: int = 0,
         advance: Callable[[int, dict[str, Any], float], None] | None = None,
+        pace: Pace | None = None,
     ) -> None:
         super().__init__()
+        self.pace = pace or Pace(60.0)
         self.say, self.stage, self.epochs, self.steps_per_epoch = say, stage, epochs, steps_per_epoch
         self.advance, self.first_step, self.done = advance, first_step, first_step
         self._started: float | None = None
@@ -211,13 +215,20 @@ class Progress(keras.callbacks.Callback):
         if self._started is None:
             # The first step holds the tracing and compiling, which the steps to come will not repeat.
             self._started, self.first_step = time.monotonic(), self.done
+            self.pace.rest()
         if self.advance is not None:
             self.advance(self.done, logs or {}, self.seconds_left())
+        elif self.done % self.steps_per_epoch and self.pace.due():
+            epoch, step = divmod(self.done, self.steps_per_epoch)
+            where = f"{self.stage} {epoch + 1}/{self.epochs}, step {step:,} of {self.steps_per_epoch:,}"
+            loss = f"loss {float(logs['loss']):.3f} " if logs and "loss" in logs else ""
+            self.say(f"{where}: {loss}({clock(self.seconds_left())} left)")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         shown = headlines(logs or {}, getattr(self.model, "chances", {}))
         left = f"{clock(self.seconds_left())} left" if epoch + 1 < self.epochs else "done"
         self.say(f"{self.stage} {epoch + 1}/{self.epochs}: {', '.join(shown)} ({left})")
+        self.pace.rest()
 
     def seconds_left(self) -> float:
         """The time that the remaining steps will take, if they go on as those since the first."""

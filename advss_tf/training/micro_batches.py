@@ -146,6 +146,25 @@ def checked_micro_batches(count: Any, model: Any) -> int:
     return count
 
 
+def check_even(rows: int, parts: int, *, of: str = "a batch") -> None:
+    """Refuses a number of parts that the rows of one replica cannot be shared by.
+
+    Args:
+        rows: Images that one replica has of a batch.
+        parts: `micro_batches`.
+        of: What a refusal calls the batch.
+
+    Raises:
+        InvalidInput: if they cannot be shared evenly.
+    """
+    if rows % parts:
+        raise InvalidInput(
+            f"The rows of {of} cannot be shared evenly by its parts.",
+            expected=f"a multiple of micro_batches={parts} on each replica",
+            received=f"{rows} rows",
+        )
+
+
 def _each(change: Callable[[tf.Tensor], tf.Tensor], batch: Batch, weights: Any) -> tuple[Batch, tf.Tensor | None]:
     """The batch and its weights with every tensor changed that is there."""
     found = [None if rows is None else change(rows) for rows in (*batch, weights)]
@@ -154,10 +173,6 @@ def _each(change: Callable[[tf.Tensor], tf.Tensor], batch: Batch, weights: Any) 
 
 def _split(rows: tf.Tensor, parts: int) -> tf.Tensor:
     count = rows.shape[0]
-    if count is not None and count % parts:
-        raise InvalidInput(
-            "The rows of a batch cannot be shared evenly by its parts.",
-            expected=f"a multiple of micro_batches={parts} on each replica",
-            received=f"{count} rows",
-        )
+    if count is not None:
+        check_even(count, parts)
     return tf.reshape(rows, (parts, -1 if count is None else count // parts, *rows.shape[1:]))

@@ -52,12 +52,21 @@ def get_strategy(kind: str = "auto") -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def local_strategy() -> tf.distribute.Strategy:
-    """All GPUs of this machine if there are several, else one device; a cluster in `TF_CONFIG` is left alone.
+def local_strategy(cluster: tf.distribute.Strategy | None = None, *, kind: str = "GPU") -> tf.distribute.Strategy:
+    """All GPUs of this process if there are several, else one device; a cluster in `TF_CONFIG` is left alone.
 
     For what one process does by itself, such as an evaluation: a cluster's strategy would wait for the other workers.
+
+    Args:
+        cluster: The strategy of the cluster that this process has joined, if it has: the devices of all workers are
+            then listed.
+        kind: Of which devices: `"GPU"` or `"CPU"`.
     """
-    return get_strategy("mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "single")
+    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    if isinstance(cluster, tf.distribute.MultiWorkerMirroredStrategy):
+        task, _, _ = cluster.extended.worker_devices[0].partition("/device:")
+        devices = [name for name in devices if name.startswith(f"{task}/device:")]
+    return _mirrored(tuple(devices)) if len(devices) > 1 else get_strategy("single")
 
 
 def in_cluster(kind: str = "auto") -> bool:
@@ -85,21 +94,36 @@ def distributed(strategy: tf.distribute.Strategy, make_dataset: Callable[..., tf
     Raises:
         InvalidInput: if the replicas cannot share the batch evenly.
     """
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise InvalidInput(
-            "`batch_size` cannot be shared evenly by the replicas.",
-            expected=f"a multiple of {replicas}",
-            received=f"batch_size={batch_size}",
-        )
-    if replicas == 1:
+    share = share_of(strategy, batch_size)
+    if strategy.num_replicas_in_sync == 1:
         return make_dataset(worker=0, num_workers=1)
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         dataset = make_dataset(worker=context.input_pipeline_id, num_workers=context.num_input_pipelines)
-        return dataset.rebatch(batch_size // replicas, drop_remainder=True)
+        return dataset.rebatch(share, drop_remainder=True)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def share_of(strategy: tf.distribute.Strategy, batch_size: int, *, name: str = "batch_size") -> int:
+    """How many images of a global batch each replica has.
+
+    Args:
+        strategy: The strategy that shares the step.
+        batch_size: Size of the global batch.
+        name: What a refusal calls it.
+
+    Raises:
+        InvalidInput: if the replicas cannot share the batch evenly.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise InvalidInput(
+            f"`{name}` cannot be shared evenly by the replicas.",
+            expected=f"a multiple of {replicas}",
+            received=f"{name}={batch_size}",
+        )
+    return batch_size // replicas
 
 
 def spare_bytes() -> int:

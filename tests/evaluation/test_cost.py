@@ -121,6 +121,20 @@ def test_the_time_is_passes_times_batches(paced):
     assert (clean.seconds, pgd.seconds, made.seconds) == (6.0, 396.0, 402.0)
 
 
+def test_replicas_take_the_time_of_their_share(monkeypatch):
+    """A forward pass of an image takes 0.1 s, a gradient 0.2 s more; of 5 images one of two devices has 3."""
+    monkeypatch.setattr(cost, "_measured", lambda classifier, shape: cost._Pace(0.1 * shape[0], 0.2 * shape[0]))
+    plan = plan_attempts(attacks={"pgd-4": ProjectedGradientDescent(BALL, num_steps=4)}, epsilons=0.1)
+    for size, share in ((20, 0.5), (5, 0.6)):
+        batches = batches_of(2 * size, batch_size=size)
+        classifier = Classifier(unbeatable, next(iter(batches)).images)
+        one, two = (estimate(plan, classifier, batches, replicas=count).rows for count in (1, 2))
+        assert one[1].seconds == pytest.approx(2 * size * (5 * 0.1 + 4 * 0.2))
+        assert two[1].seconds == pytest.approx(share * one[1].seconds)
+        # Not shared, but made in pieces of a share.
+        assert two[0].seconds == pytest.approx(2 * share * one[0].seconds)
+
+
 @pytest.mark.parametrize("kind", [Silent, Quiet])
 def test_an_attack_that_does_not_say_is_unknown(paced, kind):
     attacks = {"mine": kind(BALL, num_steps=4), "pgd-4": ProjectedGradientDescent(BALL, num_steps=4)}

@@ -391,3 +391,22 @@ def test_two_replicas_find_what_one_finds(linear, suite, scope):
         row.model_copy(update={"seconds": same.seconds}) for row, same in zip(two.results, one.results, strict=True)
     )
     np.testing.assert_allclose(one.examples.attacked, two.examples.attacked, atol=1e-6)
+
+
+def test_no_device_is_shown_more_than_its_share_of_a_batch(linear):
+    def shown(strategy):
+        sizes = []
+
+        def model(images):
+            sizes.append(images.shape[0])
+            return linear(images)
+
+        options = {"num_steps": 2, "epsilons": 0.02, "batch_size": 30, "strategy": strategy, "source": model}
+        data = (linear.images, linear.labels)
+        return sizes, evaluate(model, data, announce=lambda estimate: None, **options)
+
+    sizes, one = shown(None)
+    assert max(sizes) == 30
+    sizes, two = shown(get_strategy("mirrored"))
+    assert max(sizes) == 15
+    assert counts(one) == counts(two) and one.warnings == two.warnings

@@ -18,7 +18,8 @@ from advss_tf.errors import InvalidInput
 from advss_tf.grid import run_grid
 from advss_tf.grid import running as module
 from advss_tf.grid.cell_process import ProcessEnded, stages_of
-from advss_tf.screen import Pace, Screen
+from advss_tf.screen import Screen
+from advss_tf.timing import Pace
 from advss_tf.workdir import Workdir, write_json
 
 GRID = """

@@ -112,6 +112,17 @@ def test_what_is_taken_over_is_whole_says_where_it_came_from_and_replaces_what_w
     assert (workdir.encoder / "saved_model.pb").samefile(donor.encoder / "saved_model.pb")
 
 
+def test_a_run_that_has_not_begun_is_held_to_the_images_of_what_it_takes_over(donor, tmp_path):
+    fresh, begun = Workdir(tmp_path / "fresh"), Workdir(tmp_path / "begun")
+    begun.root.mkdir()
+    begun.data.write_text('{"fingerprint": "own"}')
+    donor.data.write_text('{"fingerprint": "of then"}')
+    for workdir in (fresh, begun):
+        adopt(workdir, donor=donor)
+    assert fresh.data.read_text() == '{"fingerprint": "of then"}'
+    assert begun.data.read_text() == '{"fingerprint": "own"}'
+
+
 def test_a_third_run_says_where_it_was_done_not_where_it_was_taken_from(donor, tmp_path):
     second, third = Workdir(tmp_path / "second"), Workdir(tmp_path / "third")
     adopt(second, donor=donor)

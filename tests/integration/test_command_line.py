@@ -69,7 +69,8 @@ def story(tmp_path_factory):
 def test_a_run_leaves_everything_that_its_layout_promises(story):
     _, workdir = story
     for name in (
-        "recipe.yaml", "run.log", "pretrain/encoder/saved_model.pb", "pretrain/history.jsonl", "pretrain/tensorboard",
+        "recipe.yaml", "data.json", "run.log",
+        "pretrain/encoder/saved_model.pb", "pretrain/history.jsonl", "pretrain/tensorboard",
         "finetune/classifier.keras", "finetune/best.json", "evaluate/record.json", "evaluate/record.examples.npz",
         "evaluate/record.l2.json", "evaluate/record.corruptions.json",
         "export/classifier/1/saved_model.pb", "report/index.html", "report/report.md",

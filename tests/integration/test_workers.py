@@ -95,6 +95,53 @@ def test_two_workers_train_to_identical_weights_and_to_those_of_one(tmp_path):
         np.testing.assert_allclose(one[name], alone[name], rtol=1e-3)
 
 
+FIRST_ALONE = """
+import os, sys
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="", TF_CONFIG=sys.argv[1])
+import keras
+import numpy as np
+import tensorflow as tf
+from advss_tf.evaluation import evaluate
+from advss_tf.staging import meet
+from advss_tf.training.strategy import get_strategy, is_chief, local_strategy
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+cluster = get_strategy("auto")
+meet(cluster)
+if is_chief(cluster):
+    local = local_strategy(cluster, kind="CPU")
+    assert len(tf.config.list_logical_devices("CPU")) == 4 and local.num_replicas_in_sync == 2
+    with local.scope():
+        images = keras.Input((4, 4, 1))
+        model = keras.Model(images, keras.layers.Dense(3)(keras.layers.Flatten()(images)))
+    data = np.random.default_rng(0).random((40, 4, 4, 1), np.float32)
+    labels = model(data).numpy().argmax(-1)
+    shared, alone = (
+        evaluate(model, (data, labels), num_steps=3, epsilons=0.02, batch_size=16, strategy=strategy)
+        for strategy in (local, tf.distribute.get_strategy())
+    )
+    assert [row.correct for row in shared.results] == [row.correct for row in alone.results]
+    assert 0 < shared.results[-1].correct < 40
+meet(cluster)
+"""
+
+
+@pytest.mark.slow
+def test_the_first_worker_evaluates_on_all_its_devices_and_on_no_other_s():
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    tasks = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIRST_ALONE, json.dumps(task)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for task in tasks
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-3000:]
+
+
 RECIPE = """
 name: workers
 data: {kind: digits, labels_per_class: 8}

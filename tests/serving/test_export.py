@@ -11,9 +11,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.encoders.handoff import load_encoder, read_card, read_provenance, read_variables
 from advss_tf.encoders.normalization import BranchedBatchNormalization, norm_branch
 from advss_tf.errors import InvalidInput
+from advss_tf.finetune import RobustClassifier
 from advss_tf.serving import export_classifier, export_encoder
 
 NAMES = ["cat", "dog", "ship"]
@@ -344,6 +346,21 @@ def test_classifier_with_branches_is_served_with_the_branch_and_its_own_head(tmp
     np.testing.assert_allclose(loaded(images), expected, atol=1e-5)
     assert "stem_norm/gamma" in read_variables(path)
     assert not any("adversarial" in name or "clean" in name for name in read_variables(path))
+
+
+@pytest.mark.slow
+def test_a_branch_is_chosen_in_mixed_precision_too(tmp_path, scattered_branches):
+    """The classifier rounds its images to bfloat16, which its encoder alone does not."""
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        encoder = scattered_branches()
+        model = RobustClassifier(encoder, 3, attack=ProjectedGradientDescent(Linf(0.1)))
+        path = export_classifier(model, tmp_path / "1")
+    finally:
+        keras.config.set_dtype_policy(before)
+    images = tf.round(tf.random.stateless_uniform((4, 8, 8, 3), (1, 2)) * 16) / 16  # what bfloat16 holds
+    np.testing.assert_allclose(tf.saved_model.load(str(path))(images), model(images), rtol=2**-6, atol=2**-6)
 
 
 def test_classifier_with_branches_must_be_head_of_encoder(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -14,7 +15,8 @@ from advss_tf.data import load_data
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.pretext import Rotation
-from advss_tf.training import SGD, KNNProbe, cosine
+from advss_tf.timing import Pace
+from advss_tf.training import SGD, KNNProbe, callbacks, cosine
 from advss_tf.training.callbacks import Best, Checkpoint, Progress, averaged, read_history
 from advss_tf.training.loop import Saving, train
 
@@ -144,6 +146,33 @@ def test_beside_the_classes_guessing_is_said_of_the_puzzle_alone():
     progress.set_model(model)
     progress.on_epoch_end(0, {"robust_accuracy": 0.2, "auxiliary_loss": 1.0, "val_auxiliary_accuracy": 0.3333})
     assert said == ["finetune 1/1: robust_accuracy 20.0 %, val_auxiliary_accuracy 33.3 % (chance 25.0 %) (done)"]
+
+
+def test_a_long_epoch_says_a_line_a_minute_where_no_bar_is_drawn(monkeypatch):
+    now, said, drawn = [0.0], [], []
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def train(advance=None):
+        pace = Pace(60.0, clock=lambda: now[0])
+        progress = Progress(said.append, stage="pretrain", epochs=2, steps_per_epoch=6, advance=advance, pace=pace)
+        progress.set_model(make_model())
+        now[0] += 500  # compiling is no silence
+        for step in range(1, 13):
+            now[0] += 25
+            progress.on_train_batch_end((step - 1) % 6, {"loss": 2.0 - step / 10})
+            if step % 6 == 0:
+                progress.on_epoch_end(step // 6 - 1, {"loss": 1.5})
+
+    train()
+    assert said == [
+        "pretrain 1/2, step 4 of 6: loss 1.600 (3:20 left)",  # 75 s after the first
+        "pretrain 1/2: loss 1.500 (2:30 left)",  # at step 6, before the next line is due
+        "pretrain 2/2, step 3 of 6: loss 1.100 (1:15 left)",  # 75 s after that
+        "pretrain 2/2: loss 1.500 (done)",
+    ]
+    said.clear()
+    train(lambda *step: drawn.append(step))
+    assert len(said) == 2 and len(drawn) == 12
 
 
 def test_averaged_gives_the_weights_back():
