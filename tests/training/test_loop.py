@@ -17,6 +17,7 @@ from advss_tf.pretext import Rotation
 from advss_tf.training import SGD, KNNProbe, cosine
 from advss_tf.training.callbacks import Best, Checkpoint, Progress, averaged, read_history
 from advss_tf.training.loop import Saving, train
+from advss_tf.training.strategy import get_strategy
 
 STEPS, EPOCHS, BATCH = 5, 3, 16
 
@@ -26,7 +27,12 @@ def digits():
     return load_data("digits", seed=0, labels_per_class=8)
 
 
-def make_model(**optimizer):
+def make_model(strategy=None, **optimizer):
+    with (strategy or tf.distribute.get_strategy()).scope():
+        return _made(**optimizer)
+
+
+def _made(**optimizer):
     images = keras.Input((8, 8, 1))
     start = keras.initializers.HeNormal(seed=1)
     x = keras.layers.Conv2D(4, 3, use_bias=False, kernel_initializer=start, name="stem_conv")(images)
@@ -96,6 +102,22 @@ def test_moving_averages_are_measured_kept_and_picked(digits, tmp_path):
         np.testing.assert_array_equal(one, other)
     measured = model.evaluate(digits.held_out(), verbose=0, return_dict=True)
     assert measured["robust_accuracy"] == pytest.approx(picked.value)
+
+
+@pytest.mark.slow
+def test_on_two_replicas_a_run_with_batch_norm_ends_with_the_same_bits(digits, tmp_path):
+    """What is saved is the first replica's; that it is the second's as well shows only after the cut."""
+    strategy = get_strategy("mirrored")
+    whole, picked = run(digits, tmp_path / "whole", strategy=strategy, monitor=None)
+    cut, picked_again = run(digits, tmp_path / "cut", strategy=strategy, monitor=None, stop_at=(7,))
+    for one, other in zip(whole.get_weights(), cut.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(whole.optimizer.variables, cut.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert picked == picked_again
+    # Validation shares the images among the replicas: their networks must be one.
+    lines = [read_history(tmp_path / name / "history.jsonl")[-1] for name in ("whole", "cut")]
+    assert lines[0]["val_robust_accuracy"] == lines[1]["val_robust_accuracy"]
 
 
 @pytest.mark.parametrize(
