@@ -2,18 +2,47 @@
 
 Synopsis:
 
+    gradients = same_verdict(gradients, optimizer)      # all replicas take the step, or none does
     optimizer.apply(gradients, variables)
-    mean_statistics(model)                   # batch norm's running statistics are those of all replicas
+    mean_statistics(model)                              # batch norm's running statistics are those of all replicas
 
 Call them in the step itself, outside every loop of it: replicas cannot meet inside one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+
+def same_verdict(gradients: Sequence[Any], optimizer: Any) -> list[Any]:
+    """The gradients, spoilt on all replicas where they are not finite on one: then all skip the step.
+
+    Keras' `LossScaleOptimizer`, of `mixed_float16`, looks at gradients before they are summed over the replicas, and
+    takes the word of the first one: an overflow on another would reach the weights. Other optimizers skip nothing.
+
+    Args:
+        gradients: This replica's gradients; None for a variable that the loss does not depend on.
+        optimizer: What they are for.
+
+    Returns:
+        The gradients: as they are on one replica and for other optimizers; else NaN is added to the first of them if
+        any replica has one that is not finite.
+    """
+    replica = tf.distribute.get_replica_context()
+    first = next((number for number, gradient in enumerate(gradients) if gradient is not None), None)
+    skips = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if replica.num_replicas_in_sync == 1 or first is None or not skips:
+        return list(gradients)
+    dense = [gradient if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+    bad = [tf.cast(~tf.reduce_all(tf.math.is_finite(one)), tf.float32) for one in dense if one is not None]
+    count = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.add_n(bad))
+    dense[first] += tf.cast(tf.where(count > 0, np.nan, 0.0), dense[first].dtype)
+    return dense
 
 
 def mean_statistics(model: keras.Model) -> None:

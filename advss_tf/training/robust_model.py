@@ -30,7 +30,7 @@ from advss_tf.training.checks import check_images, checked_attack, checked_encod
 from advss_tf.training.inference import encode
 from advss_tf.training.micro_batches import InParts, check_exact, summed
 from advss_tf.training.puzzle import Batch, Puzzle, Terms
-from advss_tf.training.replicas import mean_statistics
+from advss_tf.training.replicas import mean_statistics, same_verdict
 from advss_tf.training.reporting import Reporting
 from advss_tf.training.strategy import global_size, never_empty
 
@@ -184,7 +184,7 @@ class RobustModel(InParts, Reporting):
             return self._gradients(part, own, count, number)
 
         gradients, names = summed(of_part, batch, weights, self.micro_batches, like=variables)
-        self.optimizer.apply(gradients, variables)
+        self.optimizer.apply(same_verdict(gradients, self.optimizer), variables)
         mean_statistics(self)
         return self.results(names)
 
