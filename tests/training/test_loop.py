@@ -15,7 +15,7 @@ from advss_tf.errors import InvalidInput
 from advss_tf.finetune import JointClassifier, RobustClassifier
 from advss_tf.pretext import Rotation
 from advss_tf.training import SGD, KNNProbe, cosine
-from advss_tf.training.callbacks import Best, Checkpoint, Progress, averaged, read_history
+from advss_tf.training.callbacks import Best, Progress, averaged, read_history
 from advss_tf.training.loop import Saving, train
 from advss_tf.training.strategy import get_strategy
 
@@ -195,28 +195,6 @@ def test_best_keeps_the_earlier_epoch_at_a_tie_of_zeros(tmp_path):
     for epoch, value in enumerate([0.0, 0.0, 0.0]):
         best.on_epoch_end(epoch, {"val_robust_accuracy": value})
     assert best.best() == {"epoch": 1, "val_robust_accuracy": 0.0}
-
-
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    model = make_model()
-    checkpoint = Checkpoint(tmp_path, steps_per_epoch=5)
-    checkpoint.restore(model)
-    checkpoint.set_model(model)
-    checkpoint.on_epoch_end(0)
-    other = RobustClassifier(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]), 10, how="standard")
-    other.compile("sgd")
-    with pytest.raises(InvalidInput, match="is not of this run's model, or is damaged"):
-        Checkpoint(tmp_path, steps_per_epoch=5).restore(other)
-
-
-def test_every_variable_that_matters_is_in_a_checkpoint(tmp_path):
-    model = make_model()
-    checkpoint = Checkpoint(tmp_path, steps_per_epoch=5)
-    checkpoint.restore(model)
-    checkpoint.set_model(model)
-    checkpoint.on_epoch_end(0)
-    names = [name for name, _ in tf.train.list_variables(str(tmp_path)) if name.startswith("variables/")]
-    assert len(names) >= len(model.variables) + len(model.optimizer.variables)
 
 
 @pytest.mark.parametrize("second", ['{"epoch": 2, "lo', "", "[2]", '{"loss": 1.0}', '{"epoch": "2"}'])
