@@ -38,6 +38,8 @@ class Checkpoint(keras.callbacks.Callback):
         every_steps: Number of steps between two checkpoints; None for none by steps.
         keep: How many checkpoints are kept.
         is_chief: Whether this process writes the run's files.
+        task: The number of this worker among the others. Each writes into a folder of its own: TensorFlow would take
+            what two of them write to one place for parts of the same checkpoint.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class Checkpoint(keras.callbacks.Callback):
         every_steps: int | None = None,
         keep: int = 2,
         is_chief: bool = True,
+        task: int = 0,
     ) -> None:
         super().__init__()
-        self.folder, self.steps_per_epoch, self.is_chief = folder, steps_per_epoch, is_chief
+        self.folder, self.steps_per_epoch, self.is_chief, self.task = folder, steps_per_epoch, is_chief, task
         self.every_seconds, self.every_steps, self.keep = every_seconds, every_steps, keep
         self._saved_at = time.monotonic()
         self._metrics: list[Any] | None = None
@@ -116,5 +119,5 @@ class Checkpoint(keras.callbacks.Callback):
         unique = {id(variable): variable.value for variable in variables}
         checkpoint = tf.train.Checkpoint(variables=list(unique.values()))
         # Every worker takes part in saving, since metrics are summed over workers; only the chief's files are kept.
-        folder = self.folder if self.is_chief else self.folder / "of_other_workers"
+        folder = self.folder if self.is_chief else self.folder / "of_other_workers" / str(self.task)
         return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=self.keep if self.is_chief else 1)

@@ -21,7 +21,7 @@ from advss_tf.training.callbacks import Best, History, Progress, averaged
 from advss_tf.training.checkpoints import Checkpoint
 from advss_tf.training.divergence import Finite
 from advss_tf.training.robust_model import RobustModel
-from advss_tf.training.strategy import distributed, is_chief
+from advss_tf.training.strategy import distributed, is_chief, task_number
 
 
 class Saving(NamedTuple):
@@ -78,7 +78,10 @@ def train(
     """
     strategy = model.distribute_strategy
     chief = is_chief(strategy)
-    checkpoint = Checkpoint(folder / "checkpoints", steps_per_epoch=steps_per_epoch, is_chief=chief, **saving._asdict())
+    checkpoint = Checkpoint(
+        folder / "checkpoints", steps_per_epoch=steps_per_epoch, is_chief=chief, task=task_number(strategy),
+        **saving._asdict(),
+    )  # fmt: skip
     first = checkpoint.restore(model)
     if first:
         say(f"{folder.name}: goes on after step {first} of {epochs * steps_per_epoch}")
