@@ -13,6 +13,7 @@ checkpoint says that the epoch is over. A kill in between repeats work, and lose
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ import tensorflow as tf
 from advss_tf.errors import InvalidInput
 from advss_tf.training.divergence import refuse_divergence
 from advss_tf.training.robust_model import RobustModel
+
+# What TensorFlow's reader raises: its own errors, and for some of their codes Python's.
+_UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError)
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -59,27 +63,28 @@ class Checkpoint(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
         self._metrics: list[Any] | None = None
 
-    def restore(self, model: RobustModel) -> int:
+    def restore(self, model: RobustModel, *, say: Callable[[str], None] = lambda line: None) -> int:
         """Puts the newest checkpoint into the model and its optimizer, and returns the number of steps done.
 
-        Call it once, after `compile` and before `fit`; the model's optimizer is built here.
+        Where the newest is damaged, the one before it is taken. Several workers read the same files, and so agree. Call
+        it once, after `compile` and before `fit`; the model's optimizer is built here.
+
+        Args:
+            model: The compiled model.
+            say: Takes one line for each checkpoint that is passed over.
 
         Raises:
-            InvalidInput: if the checkpoint does not fit the model, or cannot be read.
+            InvalidInput: if the checkpoint does not fit the model, or none can be read.
         """
         model.build_optimizer()
         self._manager = self._make_manager(model)
-        newest = tf.train.latest_checkpoint(str(self.folder))
+        newest = _newest_whole(self.folder, say)
         if newest is None:
             return 0
         try:
             self._manager.checkpoint.restore(newest).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise InvalidInput(
-                f"The checkpoint {newest} is not of this run's model, or is damaged.",
-                expected="a checkpoint that this recipe wrote; remove the folder to start the stage anew",
-                received=str(error).splitlines()[0],
-            ) from error
+            raise _unfit(newest, error) from error
         self._metrics = [variable.numpy() for variable in model.metrics_variables]
         return int(model.optimizer.iterations.numpy())
 
@@ -121,3 +126,39 @@ class Checkpoint(keras.callbacks.Callback):
         # Every worker takes part in saving, since metrics are summed over workers; only the chief's files are kept.
         folder = self.folder if self.is_chief else self.folder / "of_other_workers" / str(self.task)
         return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=self.keep if self.is_chief else 1)
+
+
+def _newest_whole(folder: Path, say: Callable[[str], None]) -> str | None:
+    """The newest checkpoint of a folder that can be read, or None if it has none.
+
+    Raises:
+        InvalidInput: if none of them can be read.
+    """
+    state = tf.train.get_checkpoint_state(str(folder))
+    paths = [] if state is None else list(reversed(state.all_model_checkpoint_paths))
+    first: Exception | None = None
+    for path in paths:
+        try:
+            _read_through(path)
+            return str(path)
+        except _UNREADABLE as error:
+            first = first or error
+            say(f"{folder.parent.name}: the checkpoint {Path(path).name} is damaged and is passed over")
+    if first is not None:
+        raise _unfit(paths[0], first) from first
+    return None
+
+
+def _read_through(path: str) -> None:
+    """Reads every tensor of a checkpoint, each of which bears a checksum; one of `_UNREADABLE` if one is damaged."""
+    reader = tf.train.load_checkpoint(path)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)
+
+
+def _unfit(path: str, error: Exception) -> InvalidInput:
+    return InvalidInput(
+        f"The checkpoint {path} is not of this run's model, or is damaged.",
+        expected="a checkpoint that this recipe wrote; remove the folder to start the stage anew",
+        received=str(error).splitlines()[0],
+    )

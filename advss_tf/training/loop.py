@@ -82,7 +82,7 @@ def train(
         folder / "checkpoints", steps_per_epoch=steps_per_epoch, is_chief=chief, task=task_number(strategy),
         **saving._asdict(),
     )  # fmt: skip
-    first = checkpoint.restore(model)
+    first = checkpoint.restore(model, say=say)
     if first:
         say(f"{folder.name}: goes on after step {first} of {epochs * steps_per_epoch}")
     best = Best(folder, monitor) if monitor else None

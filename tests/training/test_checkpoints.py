@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from advss_tf.data import load_data
 from advss_tf.errors import InvalidInput
 from advss_tf.finetune import RobustClassifier
 from advss_tf.training import SGD
+from advss_tf.training.callbacks import read_history
 from advss_tf.training.checkpoints import Checkpoint
+from advss_tf.training.loop import Saving, train
 
 
 def make_model(*layers, optimizer=None):
@@ -42,6 +46,71 @@ def test_every_variable_that_matters_is_in_a_checkpoint(tmp_path):
     saved(tmp_path, model)
     names = [name for name, _ in tf.train.list_variables(str(tmp_path)) if name.startswith("variables/")]
     assert len(names) >= len(model.variables) + len(model.optimizer.variables)
+
+
+def damage(path, how):
+    data = path.with_name(f"{path.name}.data-00000-of-00001")
+    content = data.read_bytes()
+    if how == "truncated":
+        data.write_bytes(content[: len(content) // 2])
+    elif how == "flipped":
+        data.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    elif how == "gone":
+        data.unlink()
+    else:
+        path.with_name(f"{path.name}.index").write_bytes(b"")
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "gone", "index"])
+def test_where_the_newest_is_damaged_the_one_before_it_is_taken(how, tmp_path):
+    saved(tmp_path, make_model(), epochs=2)
+    damage(tmp_path / "ckpt-10", how)
+    said, model = [], make_model()
+    assert Checkpoint(tmp_path, steps_per_epoch=5).restore(model, say=said.append) == 5
+    (line,) = said
+    assert "the checkpoint ckpt-10 is damaged and is passed over" in line
+    assert model.optimizer.iterations.numpy() == 5
+
+
+def test_where_none_can_be_read_the_newest_is_refused(tmp_path):
+    saved(tmp_path, make_model(), epochs=2)
+    for name in ("ckpt-5", "ckpt-10"):
+        damage(tmp_path / name, "truncated")
+    with pytest.raises(InvalidInput, match=r"ckpt-10 is not of this run's model, or is damaged"):
+        Checkpoint(tmp_path, steps_per_epoch=5).restore(make_model())
+
+
+def test_of_another_model_none_is_passed_over(tmp_path):
+    saved(tmp_path, make_model(keras.layers.Conv2D(4, 3)), epochs=2)
+    said = []
+    with pytest.raises(InvalidInput, match=r"ckpt-10 is not of this run's model"):
+        Checkpoint(tmp_path, steps_per_epoch=5).restore(make_model(), say=said.append)
+    assert not said
+
+
+def test_from_the_one_before_it_the_run_ends_with_the_same_bits(tmp_path):
+    digits = load_data("digits", seed=0, labels_per_class=8)
+
+    def trained(folder, epochs, say=lambda line: None):
+        model = make_model(keras.layers.BatchNormalization())
+        train(
+            model, lambda **part: digits.train(16, seed=3, **part), steps_per_epoch=5, epochs=epochs, batch_size=16,
+            folder=folder, saving=Saving(every_steps=4), say=say,
+        )  # fmt: skip
+        return model.get_weights()
+
+    whole = trained(tmp_path / "whole", 3)
+    trained(tmp_path / "cut", 2)
+    damage(tmp_path / "cut" / "checkpoints" / "ckpt-10", "truncated")
+    said = []
+    again = trained(tmp_path / "cut", 3, say=said.append)
+    assert said[:2] == [
+        "cut: the checkpoint ckpt-10 is damaged and is passed over",
+        "cut: goes on after step 8 of 15",
+    ]
+    for one, other in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [line["epoch"] for line in read_history(tmp_path / "cut" / "history.jsonl")] == [1, 2, 3]
 
 
 def test_each_of_the_other_workers_has_a_folder_of_its_own_that_keeps_one(tmp_path):
