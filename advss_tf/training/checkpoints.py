@@ -35,6 +35,9 @@ class Checkpoint(keras.callbacks.Callback):
     `every_steps`. TensorFlow moves a checkpoint into place as a whole, so a kill leaves the one before it. A training
     that has diverged is refused before it is saved, see `divergence`.
 
+    A checkpoint is named by the steps done, those that loss scaling skipped among them: data go by them, while the
+    optimizer counts, and random numbers go by, the steps that it took.
+
     Args:
         folder: Where the checkpoints lie.
         steps_per_epoch: Number of steps of an epoch.
@@ -62,6 +65,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.every_seconds, self.every_steps, self.keep = every_seconds, every_steps, keep
         self._saved_at = time.monotonic()
         self._metrics: list[Any] | None = None
+        self._done = self._begun = 0
 
     def restore(self, model: RobustModel, *, say: Callable[[str], None] = lambda line: None) -> int:
         """Puts the newest checkpoint into the model and its optimizer, and returns the number of steps done.
@@ -86,18 +90,19 @@ class Checkpoint(keras.callbacks.Callback):
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise _unfit(newest, error) from error
         self._metrics = [variable.numpy() for variable in model.metrics_variables]
-        return int(model.optimizer.iterations.numpy())
+        self._done = int(newest.rpartition("-")[2])
+        return self._done
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Gives the metrics their values back, which Keras has just reset: the epoch goes on where it was cut."""
-        done = int(self.model.optimizer.iterations.numpy()) % self.steps_per_epoch
-        if done and self._metrics is not None:
+        self._begun = self._done
+        if self._done % self.steps_per_epoch and self._metrics is not None:
             for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
                 variable.assign(value)
         self._metrics = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        step = int(self.model.optimizer.iterations.numpy())
+        step = self._done = self._begun + batch + 1
         # The last step of an epoch is saved by `on_epoch_end`, when validation has run too.
         if step % self.steps_per_epoch and self._due(step):
             # What the metrics say is of all workers, which are to refuse alike; the logs of a step are each one's own.
@@ -106,7 +111,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         refuse_divergence(self.model, logs or {}, where=f"the end of epoch {epoch + 1}")
-        self._save(int(self.model.optimizer.iterations.numpy()))
+        self._save(self._done)
 
     def _due(self, step: int) -> bool:
         if self.every_steps and step % self.every_steps == 0:
