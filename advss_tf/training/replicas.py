@@ -38,7 +38,7 @@ def same_verdict(gradients: Sequence[Any], optimizer: Any) -> list[Any]:
     skips = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if replica.num_replicas_in_sync == 1 or first is None or not skips:
         return list(gradients)
-    dense = [gradient if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+    dense: list[Any] = [gradient if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
     bad = [tf.cast(~tf.reduce_all(tf.math.is_finite(one)), tf.float32) for one in dense if one is not None]
     count = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.add_n(bad))
     dense[first] += tf.cast(tf.where(count > 0, np.nan, 0.0), dense[first].dtype)
