@@ -191,8 +191,6 @@ def _through_one_branch(classifier: keras.Model, encoder: keras.Model) -> Networ
 def _check_head(classifier: keras.Model, head: keras.layers.Layer) -> None:
     # Which branch the classifier itself uses is its own affair, so the head may fit in any of them.
     images = tf.random.stateless_uniform([2, *classifier.encoder.inputs[0].shape[1:]], seed=(0, 0))
-    # Pixels that every dtype holds: a model in mixed precision rounds its inputs, and its encoder alone may not.
-    images = tf.cast(tf.cast(images, tf.bfloat16), tf.float32)
     wanted = classifier(images, training=False)
     differences = []
     for branch in branches(classifier.encoder):

@@ -1,13 +1,10 @@
-"""What happens around the steps: checkpoints that survive a kill, the best model, the history, the progress.
+"""What happens at the end of an epoch: the best model is kept, the history written, the progress said.
 
 Synopsis:
 
-    checkpoint = Checkpoint(folder / "checkpoints", steps_per_epoch=14, every_seconds=60)
-    start = checkpoint.restore(model)            # the step to go on from, 0 for a fresh run
-    model.fit(..., callbacks=[Best(...), History(...), checkpoint])
+    model.fit(..., callbacks=[Best(folder, "val_accuracy"), History(folder / "history.jsonl"), Progress(print, ...)])
 
-Their order at the end of an epoch is that order: the best model and the history are on disk before the checkpoint says
-that the epoch is over. A kill in between repeats work, and loses none.
+A checkpoint comes after them, see `training.checkpoints`.
 """
 
 from __future__ import annotations
@@ -22,105 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 from advss_tf.timing import Pace, clock
 from advss_tf.training.reporting import headlines
-from advss_tf.training.robust_model import RobustModel
 from advss_tf.workdir import read_object, replacing, write_json
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Saves every variable of a run, so that it can go on from any step with the same bits.
-
-    Written at the end of each epoch, and inside an epoch when `every_seconds` have passed or at every multiple of
-    `every_steps`. TensorFlow moves a checkpoint into place as a whole, so a kill leaves the one before it.
-
-    Args:
-        folder: Where the checkpoints lie.
-        steps_per_epoch: Number of steps of an epoch.
-        every_seconds: Time between two checkpoints inside an epoch; None for none by time.
-        every_steps: Number of steps between two checkpoints; None for none by steps.
-        keep: How many checkpoints are kept.
-        is_chief: Whether this process writes the run's files.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        steps_per_epoch: int,
-        every_seconds: float | None = 60.0,
-        every_steps: int | None = None,
-        keep: int = 2,
-        is_chief: bool = True,
-    ) -> None:
-        super().__init__()
-        self.folder, self.steps_per_epoch, self.is_chief = folder, steps_per_epoch, is_chief
-        self.every_seconds, self.every_steps, self.keep = every_seconds, every_steps, keep
-        self._saved_at = time.monotonic()
-        self._metrics: list[Any] | None = None
-
-    def restore(self, model: RobustModel) -> int:
-        """Puts the newest checkpoint into the model and its optimizer, and returns the number of steps done.
-
-        Call it once, after `compile` and before `fit`; the model's optimizer is built here.
-
-        Raises:
-            InvalidInput: if the checkpoint does not fit the model, or cannot be read.
-        """
-        model.build_optimizer()
-        self._manager = self._make_manager(model)
-        newest = tf.train.latest_checkpoint(str(self.folder))
-        if newest is None:
-            return 0
-        try:
-            self._manager.checkpoint.restore(newest).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise InvalidInput(
-                f"The checkpoint {newest} is not of this run's model, or is damaged.",
-                expected="a checkpoint that this recipe wrote; remove the folder to start the stage anew",
-                received=str(error).splitlines()[0],
-            ) from error
-        self._metrics = [variable.numpy() for variable in model.metrics_variables]
-        return int(model.optimizer.iterations.numpy())
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Gives the metrics their values back, which Keras has just reset: the epoch goes on where it was cut."""
-        done = int(self.model.optimizer.iterations.numpy()) % self.steps_per_epoch
-        if done and self._metrics is not None:
-            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
-                variable.assign(value)
-        self._metrics = None
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        step = int(self.model.optimizer.iterations.numpy())
-        # The last step of an epoch is saved by `on_epoch_end`, when validation has run too.
-        if step % self.steps_per_epoch and self._due(step):
-            self._save(step)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._save(int(self.model.optimizer.iterations.numpy()))
-
-    def _due(self, step: int) -> bool:
-        if self.every_steps and step % self.every_steps == 0:
-            return True
-        # Several workers save together, so none may decide by a clock of its own.
-        one = self.model.distribute_strategy.cluster_resolver is None
-        return bool(one and self.every_seconds and time.monotonic() - self._saved_at >= self.every_seconds)
-
-    def _save(self, step: int) -> None:
-        self._manager.save(checkpoint_number=step)
-        self._saved_at = time.monotonic()
-
-    def _make_manager(self, model: keras.Model) -> tf.train.CheckpointManager:
-        variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
-        unique = {id(variable): variable.value for variable in variables}
-        checkpoint = tf.train.Checkpoint(variables=list(unique.values()))
-        # Every worker takes part in saving, since metrics are summed over workers; only the chief's files are kept.
-        folder = self.folder if self.is_chief else self.folder / "of_other_workers"
-        return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=self.keep if self.is_chief else 1)
 
 
 class Best(keras.callbacks.Callback):

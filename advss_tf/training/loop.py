@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from advss_tf.training.callbacks import Best, Checkpoint, History, Progress, averaged
+from advss_tf.training.callbacks import Best, History, Progress, averaged
+from advss_tf.training.checkpoints import Checkpoint
+from advss_tf.training.divergence import Finite
 from advss_tf.training.robust_model import RobustModel
-from advss_tf.training.strategy import distributed, is_chief
+from advss_tf.training.strategy import distributed, is_chief, task_number
 
 
 class Saving(NamedTuple):
@@ -70,17 +72,24 @@ def train(
 
     Returns:
         Which epoch was picked.
+
+    Raises:
+        InvalidInput: if the training diverges, or the folder's checkpoint does not fit the model or cannot be read.
     """
     strategy = model.distribute_strategy
     chief = is_chief(strategy)
-    checkpoint = Checkpoint(folder / "checkpoints", steps_per_epoch=steps_per_epoch, is_chief=chief, **saving._asdict())
-    first = checkpoint.restore(model)
+    checkpoint = Checkpoint(
+        folder / "checkpoints", steps_per_epoch=steps_per_epoch, is_chief=chief, task=task_number(strategy),
+        **saving._asdict(),
+    )  # fmt: skip
+    first = checkpoint.restore(model, say=say)
     if first:
         say(f"{folder.name}: goes on after step {first} of {epochs * steps_per_epoch}")
     best = Best(folder, monitor) if monitor else None
-    callbacks: list[keras.callbacks.Callback] = [*probes, checkpoint]
+    callbacks: list[keras.callbacks.Callback] = [Finite(), *probes, checkpoint]
     if chief:
         callbacks = [
+            Finite(),
             *probes,
             *([best] if best else []),
             History(folder / "history.jsonl", first_epoch=first // steps_per_epoch),

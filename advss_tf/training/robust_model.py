@@ -10,7 +10,7 @@ saving are Keras'. Clean training is the same step with `attack=None`, finetunin
 
 The arithmetic is that of the *global* batch: random numbers, the mean of the loss, gradients and metrics do not depend
 on how many replicas share it. Batch norm's statistics do, as everywhere in Keras: each replica normalises by its own
-images, unless the layers are synchronised.
+images, unless the layers are synchronised. The running ones are, after each step, the mean over the replicas.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from advss_tf.training.checks import check_images, checked_attack, checked_encod
 from advss_tf.training.inference import encode
 from advss_tf.training.micro_batches import InParts, check_exact, summed
 from advss_tf.training.puzzle import Batch, Puzzle, Terms
+from advss_tf.training.replicas import mean_statistics, same_verdict
 from advss_tf.training.reporting import Reporting
 from advss_tf.training.strategy import global_size, never_empty
 
@@ -68,6 +69,7 @@ class RobustModel(InParts, Reporting):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        self.autocast = False  # pixels stay float32 at this door, whatever the layers behind it compute in
         self.encoder = checked_encoder(encoder)
         self.attack = checked_attack("attack", attack)
         if isinstance(eval_attack, str):
@@ -188,7 +190,8 @@ class RobustModel(InParts, Reporting):
             return self._gradients(part, own, count, number)
 
         gradients, names = summed(of_part, batch, weights, self.micro_batches, like=variables)
-        self.optimizer.apply(gradients, variables)
+        self.optimizer.apply(same_verdict(gradients, self.optimizer), variables)
+        mean_statistics(self)
         return self.results(names)
 
     def _gradients(

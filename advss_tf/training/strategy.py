@@ -82,6 +82,12 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_type == "chief" or (resolver.task_type == "worker" and resolver.task_id == 0)
 
 
+def task_number(strategy: tf.distribute.Strategy) -> int:
+    """The number of this worker among those of its kind in a cluster; 0 without one."""
+    resolver = strategy.cluster_resolver
+    return 0 if resolver is None else int(resolver.task_id or 0)
+
+
 def distributed(strategy: tf.distribute.Strategy, make_dataset: Callable[..., tf.data.Dataset], batch_size: int) -> Any:
     """The data of `fit`: each replica gets its contiguous slice of every global batch.
 

@@ -9,7 +9,15 @@ import pytest
 import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
-from advss_tf.training.strategy import distributed, get_strategy, in_cluster, is_chief, local_strategy, never_empty
+from advss_tf.training.strategy import (
+    distributed,
+    get_strategy,
+    in_cluster,
+    is_chief,
+    local_strategy,
+    never_empty,
+    task_number,
+)
 
 
 def batches(worker, num_workers):
@@ -22,7 +30,16 @@ def test_strategies_by_name(monkeypatch):
     assert get_strategy("single").num_replicas_in_sync == 1
     assert get_strategy("auto").num_replicas_in_sync == 1
     assert get_strategy("mirrored").num_replicas_in_sync == len(tf.config.list_logical_devices("CPU")) == 2
-    assert is_chief(get_strategy("mirrored"))
+    assert is_chief(get_strategy("mirrored")) and task_number(get_strategy("mirrored")) == 0
+
+
+def test_a_worker_of_a_cluster_has_the_number_of_its_task():
+    class Resolved:
+        cluster_resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": ["one:1", "two:2", "three:3"]}), task_type="worker", task_id=2
+        )
+
+    assert task_number(Resolved) == 2 and not is_chief(Resolved)
 
 
 def test_what_one_process_does_by_itself_leaves_the_cluster_alone(monkeypatch):
