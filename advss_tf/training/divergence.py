@@ -8,7 +8,7 @@ Synopsis:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -44,7 +44,7 @@ def refuse_divergence(model: keras.Model, logs: Mapping[str, Any], *, where: str
         InvalidInput: if it has diverged.
     """
     loss = float(logs.get("loss", 0.0))
-    bad = [variable.path for variable in model.weights if not _finite(variable)]
+    bad = _not_finite(model.weights)
     if not bad and (np.isfinite(loss) or _skips(model.optimizer)):
         return
     weights = f", {len(bad)} weights that are not finite, such as {bad[0]}" if bad else ""
@@ -57,8 +57,13 @@ def refuse_divergence(model: keras.Model, logs: Mapping[str, Any], *, where: str
     )
 
 
-def _finite(variable: Any) -> bool:
-    return not keras.backend.is_float_dtype(variable.dtype) or bool(tf.reduce_all(tf.math.is_finite(variable.value)))
+def _not_finite(variables: Sequence[Any]) -> list[str]:
+    """The paths of those that hold a number that is not finite; the device is asked once, for all of them."""
+    floats = [variable for variable in variables if keras.backend.is_float_dtype(variable.dtype)]
+    if not floats:
+        return []
+    finite = tf.stack([tf.reduce_all(tf.math.is_finite(variable.value)) for variable in floats]).numpy()
+    return [variable.path for variable, whole in zip(floats, finite, strict=True) if not whole]
 
 
 def _skips(optimizer: Any) -> bool:
