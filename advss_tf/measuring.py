@@ -110,7 +110,7 @@ def _wanted(
     if part.corruptions is not None:
         yield workdir.further_record("corruptions"), functools.partial(_corrupted, part.corruptions)
     if part.unforeseen is not None:
-        unforeseen = functools.partial(evaluate_unforeseen, attacks=part.unforeseen)
+        unforeseen = functools.partial(evaluate_unforeseen, attacks=part.unforeseen, strategy=strategy)
         yield workdir.further_record("unforeseen"), unforeseen
 
 

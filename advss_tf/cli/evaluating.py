@@ -170,7 +170,7 @@ def _suite(args: argparse.Namespace, *, strategy: Any, side: int, say: Callable[
     from advss_tf.data.corruptions import frost_photographs
 
     if args.suite == "unforeseen":
-        return evaluation.evaluate_unforeseen
+        return functools.partial(evaluation.evaluate_unforeseen, strategy=strategy)
     if args.suite == "corruptions":
         return functools.partial(
             evaluation.evaluate_corruptions,

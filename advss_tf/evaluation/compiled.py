@@ -23,10 +23,9 @@ from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.attempts import Attempt
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.objectives import OBJECTIVES, predicted
+from advss_tf.evaluation.shares import Shares
 from advss_tf.evaluation.traces import traced
 from advss_tf.randomness import fold, seed_each
-
-_SMALLEST_BUCKET = 8
 
 
 class Outcome(NamedTuple):
@@ -62,14 +61,6 @@ class _Rows(NamedTuple):
     radii: np.ndarray
 
 
-def bucket(count: int, batch_size: int) -> int:
-    """The size that `count` images are padded to: `batch_size` halved as often as it holds them, 8 at least."""
-    size = batch_size
-    while size // 2 >= max(count, _SMALLEST_BUCKET):
-        size //= 2
-    return size
-
-
 class CompiledAttempt:
     """An attempt on a classifier as one graph for each size of what is left.
 
@@ -92,9 +83,7 @@ class CompiledAttempt:
     ) -> None:
         self.attempt = attempt
         self._classifier, self._source = classifier, source or classifier
-        self._strategy = strategy or tf.distribute.get_strategy()
-        self._replicas = self._strategy.num_replicas_in_sync
-        self._batch_size = batch_size
+        self._shares = Shares(strategy, batch_size=batch_size)
         self._forward, self._backward = self._counter(), self._counter()
         self._functions: dict[Any, Callable[..., Any]] = {}
 
@@ -126,7 +115,7 @@ class CompiledAttempt:
         self, points: np.ndarray, rows: _Rows, alive: np.ndarray, seed: tf.Tensor, run: int, piece: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """One piece of a run on the images that are not fooled yet: their new points, and which are fooled now."""
-        padded = self._padded(alive)
+        padded = self._shares.padded(alive)
         start = (tf.constant(points[padded]),) if piece else ()
         found, fooled = self._function(self._attacked, len(padded), len(start))(
             tf.constant(rows.images[padded]),
@@ -141,7 +130,7 @@ class CompiledAttempt:
         return found.numpy()[: len(alive)], fooled.numpy()[: len(alive)]
 
     def _outcome(self, points: np.ndarray, rows: _Rows, passes: np.ndarray) -> Outcome:
-        padded, count = self._padded(np.arange(len(points))), len(points)
+        padded, count = self._shares.padded(np.arange(len(points))), len(points)
         judged = self._function(self._judged, len(padded))
         found = judged(tf.constant(points[padded]), tf.constant(rows.images[padded]))
         predictions, confidences, used = (part.numpy()[:count] for part in found)
@@ -160,29 +149,11 @@ class CompiledAttempt:
 
     def _function(self, method: Callable[..., Any], *size: int) -> Callable[..., Any]:
         """The compiled form of a method for one size."""
-        shared = method if self._replicas == 1 else self._shared(method)
-        return self._functions.setdefault((method.__name__, *size), traced(shared))
-
-    def _shared(self, method: Callable[..., tuple[tf.Tensor, ...]]) -> Callable[..., tuple[tf.Tensor, ...]]:
-        """The method on all replicas, each with its share of the rows; results as if it had been one."""
-
-        def share(*rows: tf.Tensor, **more: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            replica = tf.distribute.get_replica_context()
-            size = rows[0].shape[0] // self._replicas
-            first = tf.cast(replica.replica_id_in_sync_group, tf.int32) * size
-            return method(
-                *(tf.ensure_shape(each[first : first + size], (size, *each.shape[1:])) for each in rows), **more
-            )
-
-        def shared(*rows: tf.Tensor, **more: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            parts = self._strategy.run(share, args=rows, kwargs=more)
-            return tuple(tf.concat(self._strategy.experimental_local_results(part), 0) for part in parts)
-
-        return shared
+        return self._functions.setdefault((method.__name__, *size), traced(self._shares.of(method)))
 
     def _counter(self) -> tf.Variable:
         """A number that every replica counts up for itself; read from outside, it is their sum."""
-        with self._strategy.scope():
+        with self._shares.strategy.scope():
             return tf.Variable(
                 tf.zeros((), tf.int64),
                 trainable=False,
@@ -192,12 +163,7 @@ class CompiledAttempt:
 
     def _passes(self) -> np.ndarray:
         """Forward passes and gradients of one replica so far, (2,)."""
-        return np.array([self._forward.numpy(), self._backward.numpy()]) // self._replicas
-
-    def _padded(self, rows: np.ndarray) -> np.ndarray:
-        size = bucket(len(rows), self._batch_size)
-        size += -size % self._replicas
-        return np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
+        return np.array([self._forward.numpy(), self._backward.numpy()]) // self._shares.replicas
 
     def _attacked(
         self,

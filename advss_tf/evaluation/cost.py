@@ -31,6 +31,7 @@ from advss_tf.evaluation.attempts import Attempt, Plan
 from advss_tf.evaluation.batches import Batches
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.records.record import CLEAN
+from advss_tf.evaluation.shares import share_of_batch
 from advss_tf.losses import cross_entropy
 from advss_tf.timing import duration
 
@@ -127,11 +128,6 @@ def estimate(plan: Plan, classifier: Classifier, batches: Batches, *, replicas: 
     clean = CostRow(CLEAN, 1, 1, 1, 0, len(batches) * replicas * pace.forward)
     rows = [_row(attempt, plan, classifier.num_classes, pace, len(batches)) for attempt in plan.attempts]
     return Estimate((clean, *rows))
-
-
-def share_of_batch(batch_size: int, replicas: int) -> int:
-    """The images of a batch that each device has, rounded up."""
-    return -(-batch_size // replicas)
 
 
 def _row(attempt: Attempt, plan: Plan, num_classes: int, pace: _Pace, num_batches: int) -> CostRow:

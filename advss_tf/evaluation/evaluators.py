@@ -27,12 +27,13 @@ from advss_tf.evaluation.attacked import AttackedImages
 from advss_tf.evaluation.attempts import Plan, plan_attempts
 from advss_tf.evaluation.autoattack import VERSIONS, autoattack
 from advss_tf.evaluation.batches import Batch, Batches
-from advss_tf.evaluation.cost import Estimate, estimate, share_of_batch
+from advss_tf.evaluation.cost import Estimate, estimate
 from advss_tf.evaluation.flags import model_flags
 from advss_tf.evaluation.models import Classifier, architecture_of
 from advss_tf.evaluation.partial import Partial, go_through
 from advss_tf.evaluation.records.record import Record
 from advss_tf.evaluation.run import Progress, Run
+from advss_tf.evaluation.shares import share_of_batch
 from advss_tf.evaluation.summary import make_record
 from advss_tf.evaluation.traces import Traces
 from advss_tf.randomness import seed_for

@@ -30,7 +30,8 @@ class _Choices:
             raise InvalidInput("`clip_norm` is not a norm.", expected="a number > 0 or None", received=f"{clip_norm=}")
 
     def _use_weight_decay(self, variable: Any) -> bool:
-        # Biases and the weights of normalisation are the vectors; kernels have at least two axes.
+        # Biases and the weights of normalisation are the vectors; kernels have at least two axes. So have the biases of
+        # Keras' attention, (heads, size), which therefore go with its kernels.
         return self.decay == "all" or len(variable.shape) > 1
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
@@ -60,7 +61,8 @@ class SGD(_Choices, keras.optimizers.SGD):
         momentum: Momentum.
         nesterov: Whether to look ahead.
         weight_decay: Factor of the L2 term, as in the papers.
-        decay: `"kernels"` spares biases and normalisation weights, `"all"` spares nothing (the papers' code).
+        decay: `"kernels"` spares biases and normalisation weights (but the biases of Keras' attention, which have two
+            axes), `"all"` spares nothing (the papers' code).
         clip_norm: Largest norm of the global gradient (the sum over all replicas), or None.
         **kwargs: As for `keras.optimizers.SGD`, such as `use_ema`.
     """

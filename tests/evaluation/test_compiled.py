@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent, SquareAttack
 from advss_tf.evaluation.attempts import Attempt
-from advss_tf.evaluation.compiled import CompiledAttempt, bucket
+from advss_tf.evaluation.compiled import CompiledAttempt
 from advss_tf.evaluation.models import Classifier
 from advss_tf.randomness import seed_for
 
 SEED = seed_for(0, 0, "evaluate")
-
-
-@pytest.mark.parametrize(
-    "count,batch_size,size", [(256, 256, 256), (129, 256, 256), (128, 256, 128), (3, 256, 8), (1, 5, 5), (30, 250, 31)]
-)
-def test_images_are_padded_to_the_batch_size_halved(count, batch_size, size):
-    assert bucket(count, batch_size) == size
 
 
 def test_one_trace_serves_every_epsilon_run_and_number_of_images_of_a_size(linear):

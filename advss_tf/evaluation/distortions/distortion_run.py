@@ -9,6 +9,7 @@ Synopsis:
     run.right("elastic", 2)                               # (n,) bool, at the second size
 
 An attack is traced once for each number of images that is met, padded to the next of a few; the size is an argument.
+Under a strategy of several replicas each attacks its share of the images.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ import tensorflow as tf
 from advss_tf.attacks.unforeseen import UnforeseenAttack
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.batches import Batch, Batches
-from advss_tf.evaluation.compiled import bucket
 from advss_tf.evaluation.models import Classifier
 from advss_tf.evaluation.objectives import predicted
 from advss_tf.evaluation.records.record import CLEAN
 from advss_tf.evaluation.run import Progress
+from advss_tf.evaluation.shares import Shares
 from advss_tf.evaluation.summary import Cost
 from advss_tf.evaluation.traces import traced
 from advss_tf.losses import cross_entropy
@@ -65,12 +66,11 @@ class CompiledDistortion:
         attempted: The attack.
         classifier: On what.
         goal: A key of `GOALS`.
-        batch_size: The most images of a call.
+        shares: How the images of a call are padded and shared out.
     """
 
-    def __init__(self, attempted: Attempted, classifier: Classifier, *, goal: str, batch_size: int) -> None:
-        self._attempted, self._classifier, self._goal = attempted, classifier, goal
-        self._batch_size = batch_size
+    def __init__(self, attempted: Attempted, classifier: Classifier, *, goal: str, shares: Shares) -> None:
+        self._attempted, self._classifier, self._goal, self._shares = attempted, classifier, goal, shares
         self._functions: dict[int, Callable[..., Any]] = {}
 
     def __call__(
@@ -81,26 +81,25 @@ class CompiledDistortion:
         Raises:
             InvalidInput: if the attack left its ball or the range of pixels; its number would mean nothing.
         """
-        rows = np.concatenate(
-            [np.arange(len(images)), np.zeros(bucket(len(images), self._batch_size) - len(images), int)]
-        )
-        function = self._functions.setdefault(len(rows), traced(self._attacked))
-        right, excess = function(
+        rows = self._shares.padded(np.arange(len(images)))
+        function = self._functions.setdefault(len(rows), traced(self._shares.of(self._attacked)))
+        right, moved = function(
             tf.constant(images[rows]),
             tf.constant(labels[rows], tf.int64),
             seed_each(seed, tf.constant(numbers[rows])),
-            tf.constant(epsilon, tf.float32),
+            epsilon=tf.constant(epsilon, tf.float32),
         )
-        if not float(excess) <= _SLACK:
+        excess = float(np.max(moved))
+        if not excess <= _SLACK:
             raise InvalidInput(
                 f"The attack {self._attempted.name!r} left its ball, or the range of pixels.",
                 expected=f"parameters in the ball of {self._attempted.name} at {epsilon:.6g} and pixels in [0, 1]",
-                received=f"excess={float(excess):.6g}",
+                received=f"excess={excess:.6g}",
             )
         return right.numpy()[: len(images)]
 
     def _attacked(
-        self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, epsilon: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, *, epsilon: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         attack = self._attempted.attack
         targets = random_targets(fold(seeds, 0), labels, self._classifier.num_classes)
@@ -112,8 +111,8 @@ class CompiledDistortion:
 
             found = attack.run(climb, {"images": images}, fold(seeds, 1), epsilon=epsilon)
         attacked = found.inputs["images"]
-        inside = tf.reduce_all((attacked >= 0) & (attacked <= 1))
-        excess = tf.reduce_max(attack.threat.excess(found.parameters["images"], epsilon))
+        inside = tf.reduce_all((attacked >= 0) & (attacked <= 1), axis=(1, 2, 3))
+        excess = attack.threat.excess(found.parameters["images"], epsilon)
         right = predicted(self._classifier(attacked)) == labels
         return right, tf.where(inside, excess, float("inf"))
 
@@ -136,6 +135,7 @@ class DistortionRun:
         seed: The evaluation's seed.
         progress: Called with a `Progress` after every attack on a batch.
         started: When the evaluation began, by `time.perf_counter`.
+        strategy: Shares the images of a call out among its replicas.
     """
 
     def __init__(
@@ -148,13 +148,14 @@ class DistortionRun:
         seed: int,
         progress: Callable[[Progress], None] | None,
         started: float,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         self.attempted = attempted
         self._batches, self._seed, self._progress, self._started = batches, seed, progress, started
-        self._predict = traced(lambda images: predicted(classifier(images)))
+        self._shares = Shares(strategy, batch_size=batches.batch_size)
+        self._predict = traced(self._shares.of(lambda images: (predicted(classifier(images)),)))
         self._compiled = {
-            each.name: CompiledDistortion(each, classifier, goal=goal, batch_size=batches.batch_size)
-            for each in attempted
+            each.name: CompiledDistortion(each, classifier, goal=goal, shares=self._shares) for each in attempted
         }
         self._right: dict[tuple[str, int], list[np.ndarray]] = {}
         self._costs: dict[tuple[str, int], Cost] = {}
@@ -184,7 +185,8 @@ class DistortionRun:
     def attack_batch(self, number: int, batch: Batch) -> dict[str, np.ndarray]:
         """Puts one batch to every attack at every size; returns what `restore` needs instead."""
         begun = time.perf_counter()
-        predictions = self._predict(tf.constant(batch.images)).numpy()[: batch.num_real]
+        rows = self._shares.padded(np.arange(len(batch.images)))
+        predictions = self._predict(tf.constant(batch.images[rows]))[0].numpy()[: batch.num_real]
         if np.any(predictions < 0):
             raise InvalidInput(
                 "The model gives numbers that are not finite on clean images.",

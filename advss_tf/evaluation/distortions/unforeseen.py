@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from advss_tf.attacks.unforeseen import ATA, DISTORTIONS, UnforeseenAttack, make_attack, published_sizes
 from advss_tf.data import check_labels
@@ -34,6 +35,7 @@ from advss_tf.evaluation.partial import Partial, go_through
 from advss_tf.evaluation.records.distortion_record import DistortionRecord
 from advss_tf.evaluation.records.record import CLEAN, Result
 from advss_tf.evaluation.run import Progress
+from advss_tf.evaluation.shares import share_of_batch
 from advss_tf.evaluation.summary import header_of
 from advss_tf.randomness import seed_for
 
@@ -53,6 +55,7 @@ def evaluate_unforeseen(
     batch_size: int = 256,
     model_name: str | None = None,
     data_info: Any = None,
+    strategy: tf.distribute.Strategy | None = None,
     partial: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> DistortionRecord:
@@ -77,6 +80,7 @@ def evaluate_unforeseen(
         batch_size: Images a batch.
         model_name: The record's `name`; default: the model's own.
         data_info: As in `evaluate`.
+        strategy: As in `evaluate`: its replicas share the images of each call, and the numbers are those of one.
         partial: As in `evaluate`: a folder where finished batches are kept until the end.
         progress: Called with a `Progress` after every attack on a batch; its `robust_acc` is the mean over what has
             been attempted on all images so far.
@@ -93,10 +97,14 @@ def evaluate_unforeseen(
     one_of("goal", goal, GOALS)
     batches = Batches(data, batch_size=batch_size, limit=limit)
     look = next(iter(batches))
-    classifier = Classifier(model, look.images)
+    replicas = (strategy or tf.distribute.get_strategy()).num_replicas_in_sync
+    at_once = share_of_batch(batches.batch_size, replicas)
+    classifier = Classifier(model, look.images, at_once=at_once)
     check_labels(batches.labels, num_classes=classifier.num_classes)
-    flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"))
-    run = DistortionRun(attempted, classifier, batches, goal=goal, seed=seed, progress=progress, started=started)
+    flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"), at_once=at_once)
+    run = DistortionRun(
+        attempted, classifier, batches, goal=goal, seed=seed, progress=progress, started=started, strategy=strategy
+    )
     kept = None
     if partial is not None:
         kept = Partial(partial, _described(run, batches, goal, seed), logits=classifier(look.images[:8]).numpy())

@@ -10,6 +10,7 @@ from advss_tf.attacks import ElasticAttack, GaborAttack
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation.distortions.distortion_run import Attempted, CompiledDistortion, random_targets
 from advss_tf.evaluation.models import Classifier
+from advss_tf.evaluation.shares import Shares
 from advss_tf.randomness import seed_each, seed_for
 
 SEED = seed_for(0, 0, "evaluate")
@@ -23,7 +24,9 @@ def model(images):
 
 def compiled(attack, *, goal="away", function=model, batch_size=32):
     attempted = Attempted("made", attack, (1.0,), "sizes as given")
-    return CompiledDistortion(attempted, Classifier(function, IMAGES[:2]), goal=goal, batch_size=batch_size)
+    return CompiledDistortion(
+        attempted, Classifier(function, IMAGES[:2]), goal=goal, shares=Shares(None, batch_size=batch_size)
+    )
 
 
 def test_targets_are_wrong_classes_drawn_evenly_and_one_image_at_a_time():

@@ -10,6 +10,7 @@ from advss_tf.attacks import ElasticAttack, FogAttack, GaborAttack
 from advss_tf.errors import InvalidInput
 from advss_tf.evaluation import DistortionRecord, evaluate_unforeseen, load_record, uar
 from advss_tf.evaluation.distortions.unforeseen import STANDARD, planned
+from advss_tf.training.strategy import get_strategy
 
 TWO = {"gabor": GaborAttack(1.0, num_steps=3, step_size=0.1), "wave": ElasticAttack(1.0, num_steps=3)}
 SIZES = {"gabor": (10.0, 60.0), "wave": (0.02, 0.06, 0.25)}
@@ -85,6 +86,21 @@ def test_the_size_of_the_batches_changes_no_count(found, eight):
     assert [row.correct for row in other.results] == [row.correct for row in found.results]
     seeded = evaluate_unforeseen(model, (images, labels), attacks=TWO, sizes=SIZES, batch_size=16, seed=1)
     assert seeded.clean_acc == found.clean_acc and seeded.seed == 1
+
+
+def test_two_replicas_find_what_one_finds(found, eight):
+    model, images, labels = eight
+    shown = []
+
+    def counted(some):
+        shown.append(some.shape[0])
+        return model(some)
+
+    options = {"attacks": TWO, "sizes": SIZES, "batch_size": 16}
+    two = evaluate_unforeseen(counted, (images, labels), strategy=get_strategy("mirrored"), **options)
+    assert [row.correct for row in two.results] == [row.correct for row in found.results]
+    assert [row.forward_passes for row in two.results] == [row.forward_passes for row in found.results]
+    assert max(shown) == 8, "no device is shown more than its share of a batch"
 
 
 def test_with_two_classes_away_from_the_label_is_towards_the_other(found, eight):
