@@ -95,7 +95,7 @@ def test_what_is_no_view_is_refused(two_stages, small_attack):
 
 def test_views_and_plain_images_may_come_after_each_other(two_stages, views, tiny_images):
     """One traced function for both would not know how many axes its batches have."""
-    model = SimCLR(two_stages(), projection=(4,))
+    model = SimCLR(two_stages(), views=("weak", "weak"), projection=(4,))  # soon traced
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     for given in (views(2), tiny_images, views(2)):
         dataset = tf.data.Dataset.from_tensor_slices(given).batch(8)
