@@ -38,8 +38,9 @@ class LARS(SGD):
             256 images of a batch in SimCLR, 5 for batches of 512 in ACL (Jiang et al. 2020).
         momentum: Momentum, in [0, 1].
         trust_coefficient: How large a part of its own length a layer moves, at a learning rate of 1; > 0.
-        adapt: `"kernels"` gives biases and normalisation weights the plain step of SGD, as SimCLR does; `"all"` gives
-            every variable a ratio of its own, as the code of ACL and DynACL does.
+        adapt: `"kernels"` gives biases and normalisation weights the plain step of SGD, as SimCLR does (but not the
+            biases of Keras' attention, which have two axes); `"all"` gives every variable a ratio of its own, as the
+            code of ACL and DynACL does.
         **kwargs: As for `SGD`: `nesterov`, `weight_decay`, `decay`, `clip_norm`, `use_ema` and so on. ACL and DynACL
             decay everything: `decay="all"`.
 

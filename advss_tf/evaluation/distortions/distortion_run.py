@@ -3,7 +3,7 @@
 Synopsis:
 
     attempted = (Attempted("elastic", ElasticAttack(2.0), (0.5, 2.0), "sizes as given"),)
-    run = DistortionRun(attempted, classifier, batches, goal="away", seed=0, progress=None, started=now)
+    run = DistortionRun(attempted, classifier, batches, goal="away", seed=0, progress=None, started=now, shares=shares)
     for number, batch in enumerate(batches):
         run.attack_batch(number, batch)
     run.right("elastic", 2)                               # (n,) bool, at the second size
@@ -135,7 +135,7 @@ class DistortionRun:
         seed: The evaluation's seed.
         progress: Called with a `Progress` after every attack on a batch.
         started: When the evaluation began, by `time.perf_counter`.
-        strategy: Shares the images of a call out among its replicas.
+        shares: How the images of a call are padded and shared out.
     """
 
     def __init__(
@@ -148,14 +148,14 @@ class DistortionRun:
         seed: int,
         progress: Callable[[Progress], None] | None,
         started: float,
-        strategy: tf.distribute.Strategy | None = None,
+        shares: Shares,
     ) -> None:
         self.attempted = attempted
         self._batches, self._seed, self._progress, self._started = batches, seed, progress, started
-        self._shares = Shares(strategy, batch_size=batches.batch_size)
-        self._predict = traced(self._shares.of(lambda images: (predicted(classifier(images)),)))
+        self._shares = shares
+        self._predict = traced(shares.of(lambda images: (predicted(classifier(images)),)))
         self._compiled = {
-            each.name: CompiledDistortion(each, classifier, goal=goal, shares=self._shares) for each in attempted
+            each.name: CompiledDistortion(each, classifier, goal=goal, shares=shares) for each in attempted
         }
         self._right: dict[tuple[str, int], list[np.ndarray]] = {}
         self._costs: dict[tuple[str, int], Cost] = {}

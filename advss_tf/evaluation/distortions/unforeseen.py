@@ -35,7 +35,7 @@ from advss_tf.evaluation.partial import Partial, go_through
 from advss_tf.evaluation.records.distortion_record import DistortionRecord
 from advss_tf.evaluation.records.record import CLEAN, Result
 from advss_tf.evaluation.run import Progress
-from advss_tf.evaluation.shares import share_of_batch
+from advss_tf.evaluation.shares import Shares, share_of_batch
 from advss_tf.evaluation.summary import header_of
 from advss_tf.randomness import seed_for
 
@@ -97,13 +97,13 @@ def evaluate_unforeseen(
     one_of("goal", goal, GOALS)
     batches = Batches(data, batch_size=batch_size, limit=limit)
     look = next(iter(batches))
-    replicas = (strategy or tf.distribute.get_strategy()).num_replicas_in_sync
-    at_once = share_of_batch(batches.batch_size, replicas)
+    shares = Shares(strategy, batch_size=batches.batch_size)
+    at_once = share_of_batch(batches.batch_size, shares.replicas)
     classifier = Classifier(model, look.images, at_once=at_once)
     check_labels(batches.labels, num_classes=classifier.num_classes)
     flags = model_flags(classifier, look.images, look.labels, seed_for(seed, 0, "evaluate flags"), at_once=at_once)
     run = DistortionRun(
-        attempted, classifier, batches, goal=goal, seed=seed, progress=progress, started=started, strategy=strategy
+        attempted, classifier, batches, goal=goal, seed=seed, progress=progress, started=started, shares=shares
     )
     kept = None
     if partial is not None:
