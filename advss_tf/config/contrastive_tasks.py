@@ -162,6 +162,9 @@ class DeaclTask(Part):
 
     kind: Literal["deacl"] = Field(description="A robust student of a clean self-supervised teacher.")
     teacher: Text = Field(description="Path of the teacher, an exported encoder.")
+    start: Literal["teacher", "own"] = Field(
+        default="teacher", description="What the student begins with: the teacher's weights, or fresh ones."
+    )
     view: Image = Field(default=WEAK, description="The view of each image.")
     beta: float = Field(default=2.0, ge=0, description="Weight of the student's agreement with itself under attack.")
 

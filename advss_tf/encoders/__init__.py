@@ -1,6 +1,7 @@
 """Encoders: networks from images to features, their branches, stages, heads, fast inference and hand-off."""
 
 from advss_tf.encoders.blocks import Blocks
+from advss_tf.encoders.copying import copy_weights
 from advss_tf.encoders.fused import fused
 from advss_tf.encoders.handoff import assign_strictly, describe, load_encoder, read_provenance
 from advss_tf.encoders.heads import linear_head, projection_head
@@ -26,6 +27,7 @@ __all__ = [
     "boundary",
     "branches",
     "build_encoder",
+    "copy_weights",
     "current_branch",
     "describe",
     "fork_after",

@@ -12,25 +12,27 @@ weights descend
     -cos(f(x), T(x))  -  beta · cos(f(x + d), f(x))
 
 Reference: Zhang et al., "Decoupled Adversarial Contrastive Learning for Self-supervised Adversarial Robustness", ECCV
-2022 (arXiv 2207.10899), and its code, of which beta = 2 is.
+2022 (arXiv 2207.10899), and its code, of which beta = 2 is, and that the student begins with the teacher's weights.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
 from advss_tf.data.view_kinds import Spec
-from advss_tf.encoders import branches, load_encoder, read_provenance
-from advss_tf.errors import InvalidInput
+from advss_tf.encoders import branches, copy_weights, load_encoder, read_provenance
+from advss_tf.errors import InvalidInput, one_of
 from advss_tf.losses.distillation import cosine_distillation, negative_cosine
 from advss_tf.pretext.viewed import Viewed, attackable
 from advss_tf.training import Puzzle, RobustModel
 from advss_tf.training.checks import checked_encoder
 from advss_tf.training.inference import encode
+
+_STARTS = ("teacher", "own")
 
 
 @keras.saving.register_keras_serializable(package="advss_tf")
@@ -42,6 +44,8 @@ class DeACL(Viewed):
             `adversarial`. The paper's has none.
         teacher: A Keras model images -> features of the same size, or the path of an exported encoder. It is not
             trained.
+        start: What the student begins with: `"teacher"`, the teacher's weights, each batch-norm branch with those of
+            its norms, or `"own"`, the weights that `encoder` comes with.
         attack: The attack of training.
         view: The one view of each image, as `data.view_of` takes it.
         beta: Weight of the student's agreement with itself under attack, >= 0.
@@ -54,7 +58,8 @@ class DeACL(Viewed):
 
     Raises:
         InvalidInput: if there is no attack, teacher and student do not take and give the same shapes, the teacher has
-            batch-norm branches, `beta` is negative, or as `RobustModel`.
+            batch-norm branches, the student is to begin as a teacher of other layers, `beta` is negative, or as
+            `RobustModel`.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class DeACL(Viewed):
         teacher: keras.Model | str | Path,
         *,
         attack: Any,
+        start: Literal["teacher", "own"] = "teacher",
         view: Spec = "weak",
         beta: float = 2.0,
         crop_padding: int | None = None,
@@ -89,7 +95,9 @@ class DeACL(Viewed):
             seed=seed,
             name=name,
         )
-        self.beta = float(beta)
+        if one_of("start", start, _STARTS) == "teacher":
+            _begin_as(teacher, encoder)
+        self.beta, self.start = float(beta), start
         self.teacher = teacher
         self.teacher.trainable = False
         self.taught_by = taught_by
@@ -98,7 +106,8 @@ class DeACL(Viewed):
     @property
     def provenance(self) -> dict[str, Any]:
         """What an exported encoder should say of how it was pretrained, as JSON."""
-        return {"task": "DeACL", "views": list(self.views), "beta": self.beta, "teacher": self.taught_by}
+        own = {"beta": self.beta, "start": self.start, "teacher": self.taught_by}
+        return {"task": "DeACL", "views": list(self.views), **own}
 
     @property
     def networks(self) -> tuple[keras.Model, ...]:
@@ -131,7 +140,7 @@ class DeACL(Viewed):
 
     def get_config(self) -> dict[str, Any]:
         teacher = keras.saving.serialize_keras_object(self.teacher)
-        own = {"beta": self.beta, "view": self.views[0], "taught_by": self.taught_by}
+        own = {"beta": self.beta, "start": self.start, "view": self.views[0], "taught_by": self.taught_by}
         return {**super().get_config(), **own, "teacher": teacher}
 
     def _features(self, clean: tf.Tensor, attacked: tf.Tensor, *, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
@@ -148,6 +157,17 @@ class DeACL(Viewed):
 
 def _taught(puzzle: Puzzle) -> tf.Tensor:
     return (puzzle.fixed or {})["teacher"]
+
+
+def _begin_as(teacher: keras.Model, student: keras.Model) -> None:
+    try:
+        copy_weights(teacher, student)
+    except InvalidInput as error:
+        raise InvalidInput(
+            "The student cannot begin with the teacher's weights: their layers differ.",
+            expected='layers of the same names and shapes, or start="own", which keeps the weights of the student',
+            received=error.received,
+        ) from error
 
 
 def _check(encoder: Any, teacher: Any, attack: Any, beta: float) -> None:

@@ -23,8 +23,18 @@ def pair(two_stages):
     return student, teacher
 
 
+def test_the_student_begins_as_its_teacher_or_with_its_own_weights(pair, small_attack, tiny_images):
+    own, taught = (np.asarray(model(tiny_images)) for model in pair)
+    assert np.abs(own - taught).max() > 0.1
+    assert DeACL(*pair, attack=small_attack(), start="own").provenance["start"] == "own"
+    np.testing.assert_array_equal(pair[0](tiny_images), own)
+    assert DeACL(*pair, attack=small_attack()).provenance["start"] == "teacher"
+    np.testing.assert_array_equal(pair[0](tiny_images), taught)
+    np.testing.assert_array_equal(pair[1](tiny_images), taught)
+
+
 def test_the_loss_is_that_of_the_definition(pair, small_attack, views):
-    model = DeACL(*pair, attack=small_attack(), beta=3.0)
+    model = DeACL(*pair, attack=small_attack(), start="own", beta=3.0)
     images = views(1)[:, 0]
     moved = images * 0.9
     puzzle = model.share(model.pose(Batch(images[:, tf.newaxis]), SEED), training=True)
@@ -36,7 +46,7 @@ def test_the_loss_is_that_of_the_definition(pair, small_attack, views):
 
 
 def test_the_student_is_trained_and_the_teacher_is_not(pair, small_attack, tiny_images):
-    model = DeACL(*pair, attack=small_attack(), view="original")
+    model = DeACL(*pair, attack=small_attack(), start="own", view="original")
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     before = [model.get_weights() for model in pair]
     history = model.fit(tf.data.Dataset.from_tensor_slices(tiny_images).repeat(40).batch(8), verbose=0, epochs=2)
@@ -76,16 +86,18 @@ def test_the_teacher_is_asked_once(pair, small_attack, views, monkeypatch):
 def test_the_teacher_may_be_an_exported_encoder(two_stages, small_attack, tmp_path):
     teacher = SimCLR(two_stages(keras.layers.BatchNormalization), projection=(4,))
     path = export_encoder(teacher, tmp_path / "teacher", provenance={"pretext": teacher.provenance})
-    model = DeACL(two_stages(), path, attack=small_attack())
+    model = DeACL(two_stages(), path, attack=small_attack(), start="own")
     images = tf.ones((2, 8, 8, 3)) * 0.3
     np.testing.assert_allclose(model.teacher(images), teacher.encoder(images), atol=1e-6)
     assert model.provenance["teacher"]["task"] == "SimCLR"
 
 
-def test_impossible_options_are_refused(pair, small_attack, branched, tiny_encoder):
+def test_impossible_options_are_refused(pair, small_attack, branched, tiny_encoder, two_stages):
     for options, words in (
         ({"attack": None}, "attacks the student"),
         ({"beta": -1.0}, "beta"),
+        ({"start": "scratch"}, "`start` is not known"),
+        ({"teacher": two_stages(keras.layers.BatchNormalization)}, "weights: their layers differ"),
         ({"view": "high_frequency"}, "no pixels"),
         ({"teacher": tiny_encoder}, "same shapes"),
         ({"teacher": branched("clean", "adversarial")}, "has batch-norm branches"),

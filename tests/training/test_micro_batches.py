@@ -96,7 +96,7 @@ def test_batch_norm_that_is_trained_is_refused_unless_it_may_be_of_the_part(two_
 def test_a_student_with_batch_norm_is_refused_and_its_teacher_may_have_it(two_stages):
     for norm, refused in ((_norm, True), (None, False)):
         student, teacher = two_stages(norm), two_stages(_norm)
-        model = DeACL(student, teacher=teacher, attack=ATTACK)
+        model = DeACL(student, teacher=teacher, attack=ATTACK, start="own")
         model.micro_batches = 2
         if refused:
             with pytest.raises(InvalidInput, match=r"DeACL has batch norms.*2 batch norms such as 'stage1_norm'"):
