@@ -60,7 +60,8 @@ def cluster_features(
     """Labels of a data set's train split by k-means of features.
 
     Args:
-        encoder: A Keras model images -> features; its features of all records must fit into memory, as float32.
+        encoder: A Keras model images -> features; its features of all records must fit into memory three to four
+            times, as float32.
         data: The data set. No label of it is read.
         sizes: The numbers of clusters, one head each: 2 or more, none twice.
         branch: The batch-norm branch that is used, of an encoder that has branches; None for its first.
@@ -173,7 +174,7 @@ def _clusters(features: np.ndarray, fitted: np.ndarray, size: int, *, seed: int,
     # Threads add up in any order, and the last bits with it: one thread, so that the seed decides.
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features[fitted])
+        model.fit(features if fitted.all() else features[fitted])
     labels = model.predict(features).astype(np.int64)
     used = len(np.unique(labels[fitted]))
     if used < (2 if partly else size):

@@ -49,17 +49,30 @@ class Digits(Source):
     flip: bool = Field(default=False, description="Mirror half of the training images; a mirrored digit is no digit.")
 
 
-class Tfds(Source):
+class OnDisk(Source):
+    """Images that lie on the disk and are kept in memory where they have room: what both kinds have."""
+
+    memory_limit: int = Field(
+        default=2 * 2**30,
+        ge=1,
+        description="Bytes of decoded pixels above which images stay on the disk. Those of tfds are then shuffled in a "
+        "window, and a part of them is kept, as it lies in its files, in half of these bytes.",
+    )
+
+
+class Tfds(OnDisk):
     """A data set of the TensorFlow Datasets catalogue."""
 
     kind: Literal["tfds"] = Field(description="A data set of TensorFlow Datasets.")
     name: Text = Field(description="Its name in the catalogue, such as cifar10.")
     data_dir: Text | None = Field(default=None, description="Folder of prepared data sets; null: tfds' own.")
-    train_split: Text = Field(default="train", description="Name of the split that is trained on and held out from.")
+    train_split: Text = Field(
+        default="train", description="Split that is trained on and held out from; `unlabelled` of stl10 has no labels."
+    )
     test_split: Text = Field(default="test", description="Name of the split that evaluation alone reads.")
 
 
-class Folder(Source):
+class Folder(OnDisk):
     """A folder of image files, one folder per class."""
 
     kind: Literal["folder"] = Field(description="A folder of image files.")
@@ -91,6 +104,9 @@ class Encoder(Part):
     )
     branches: Annotated[tuple[Literal["clean", "adversarial", "pseudo"], ...], Field(strict=False)] = Field(
         default=(), max_length=3, description="Batch norms of its own for each stream of images; []: one for all."
+    )
+    synchronized: bool = Field(
+        default=False, description="Batch norm normalises by the images of all replicas, instead of each by its own."
     )
 
 

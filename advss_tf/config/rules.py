@@ -191,6 +191,26 @@ def parts_normalise_as_said(stage: schema.Pretrain | schema.FullRefinement | sch
         yield Fault("micro_batches", "would normalise each part of a batch by itself", expected, received)
 
 
+def replicas_meet_in_no_loop(recipe: schema.Recipe) -> Iterator[Fault]:
+    """Replicas meet in synchronised batch norm, and cannot inside a loop, of an attack or over the parts of a batch."""
+    if not recipe.encoder.synchronized:
+        return
+    stages = {"pretrain": recipe.pretrain, "finetune": recipe.finetune}
+    stages["refine.full"] = None if recipe.refine is None else recipe.refine.full
+    for name, stage in stages.items():
+        if stage is None or getattr(stage, "train", "full") == "linear":
+            continue
+        for attack in ("attack", "eval_attack"):
+            if getattr(getattr(stage, attack), "batch_norm", None) == "training":
+                expected = "inference, or encoder.synchronized: false"
+                received = "batch_norm='training', encoder.synchronized=true"
+                yield Fault(f"{name}.{attack}.batch_norm", "lets replicas meet in a loop", expected, received)
+        if stage.micro_batches > 1:
+            received = f"micro_batches={stage.micro_batches}, encoder.synchronized=true"
+            expected = "1, or encoder.synchronized: false"
+            yield Fault(f"{name}.micro_batches", "lets replicas meet in a loop", expected, received)
+
+
 def selection_is_possible(finetune: schema.Finetune) -> Iterator[Fault]:
     """Robust accuracy needs an attack to be measured with."""
     if finetune.select == "robust_accuracy" and finetune.attack is None and finetune.eval_attack is None:

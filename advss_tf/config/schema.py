@@ -231,6 +231,7 @@ class Recipe(Part):
 
     rules: ClassVar[Rules] = (
         rules.stages_connect,
+        rules.replicas_meet_in_no_loop,
         pseudo_rules.pseudo_stages_connect,
         pseudo_rules.branches_are_trained,
         fitting_rules.boundaries_exist,

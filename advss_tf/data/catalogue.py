@@ -45,7 +45,8 @@ def catalogue_source(
             folder (`…/<name>` or `…/<name>/<version>`).
         data_dir: Where prepared sets lie. Defaults to tfds's own folder.
         train_split: What to train on, in tfds's notation. Defaults to `"train"`; of a set that has none, and a test
-            split, the train part is empty.
+            split, the train part is empty. Where its first label is -1, as in `"unlabelled"` of `"stl10"`, no label is
+            read, of the test split neither.
         test_split: What to test on. Defaults to `"test"`, or else `"validation"`.
         resize: The `(height, width)` of every image.
         memory_limit: Sets that need more bytes than this, decoded, are streamed.
@@ -61,13 +62,13 @@ def catalogue_source(
     image_key, label_key = _features(info)
     train_split, test_split = _splits(info, train_split, test_split)
     splits = [split for split in (train_split, test_split) if split is not None]
+    options: dict[str, Any] = {"resize": resize, "memory_limit": memory_limit}
+    stores = _stores(info, splits, (image_key, label_key), **options)
+    if train_split and label_key is not None and not stores[0].is_labelled():
+        label_key = None
+        stores = _stores(info, splits, (image_key, None), **options)
     label = None if label_key is None else info.features[label_key]
     class_names = None if label is None else tuple(label.names or map(str, range(label.num_classes)))
-    features = _partial(info, image_key, label_key)
-    stores = [
-        RecordStore(info.splits[split], features, keys=(image_key, label_key), resize=resize, memory_limit=memory_limit)
-        for split in splits
-    ]
     needed = sum(len(store) for store in stores) * int(np.prod(stores[0].image_shape))
     if needed <= memory_limit:
         loaded = [_load(store) for store in stores]
@@ -85,6 +86,11 @@ def is_prepared_folder(path: str | os.PathLike[str]) -> bool:
     """Whether a folder was prepared by tfds: `…/<name>/<version>`, or `…/<name>` with such a version in it."""
     folder = Path(path)
     return any(folder.glob("features.json")) or any(folder.glob("*/features.json"))
+
+
+def _stores(info: Any, splits: list[str], keys: tuple[str, str | None], **options: Any) -> list[RecordStore]:
+    features = _partial(info, *keys)
+    return [RecordStore(info.splits[split], features, keys=keys, **options) for split in splits]
 
 
 def _prepared(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
@@ -222,9 +228,8 @@ def _load(store: RecordStore) -> tuple[np.ndarray, np.ndarray | None]:
         read = list(batches.as_numpy_iterator())
     except tf.errors.OpError as error:
         raise store.refusal(error) from error
-    labelled = isinstance(read[0], tuple)
-    images = np.concatenate([batch[0] if labelled else batch for batch in read])
-    return images, np.concatenate([batch[1] for batch in read]) if labelled else None
+    images, labels = zip(*read, strict=True)
+    return np.concatenate(images), None if labels[0] is None else np.concatenate(labels)
 
 
 def _listing_digest(info: Any, splits: list[str], resize: tuple[int, int] | None) -> str:

@@ -111,17 +111,14 @@ class RecordStore:
 
     def labels(self) -> np.ndarray:
         """The label of every record, int64 `(n,)`; reads all files, decodes no image."""
-        import tensorflow_datasets as tfds
+        return np.concatenate(list(self._labels().batch(_WINDOW[1]).as_numpy_iterator()))
 
-        feature = tfds.features.FeaturesDict({self._label_key: self._features[self._label_key]})
-        records = self._records(np.arange(self._count), None)
-
-        def label(number: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
-            del number
-            return feature.deserialize_example(record)[self._label_key]
-
-        labels = records.map(label, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(_WINDOW[1])
-        return np.concatenate(list(labels.as_numpy_iterator()))
+    def is_labelled(self) -> bool:
+        """Whether the first record has a label; of sets without, some have -1 in its place."""
+        try:
+            return int(next(iter(self._labels()))) >= 0
+        except tf.errors.OpError:  # whoever reads the images meets it again, and says which record it is
+            return True
 
     def refusal(self, error: tf.errors.OpError) -> InvalidInput:
         """Says which record it was that could not be read, after reading failed; reads them again, one by one."""
@@ -186,6 +183,19 @@ class RecordStore:
             _, record = next(iter(self._records(np.arange(self._count), None)))
             height, width, _ = self._features.deserialize_example(record)[self._image_key].shape
         return height, width, channels
+
+    def _labels(self) -> tf.data.Dataset:
+        """The labels of all records in their order, as they are written there."""
+        import tensorflow_datasets as tfds
+
+        feature = tfds.features.FeaturesDict({self._label_key: self._features[self._label_key]})
+
+        def label(number: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+            del number
+            return feature.deserialize_example(record)[self._label_key]
+
+        records = self._records(np.arange(self._count), None)
+        return records.map(label, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _keep(self, numbers: np.ndarray) -> Undecoded | None:
         """The records of a part in their own order, if it is no whole split and they have room in memory."""

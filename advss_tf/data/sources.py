@@ -74,7 +74,8 @@ def load_data(
         name: A name of the tfds catalogue.
         path: A folder, or a .npz file.
         data_dir: Where prepared tfds sets lie.
-        train_split: The tfds split to train on. Defaults to `"train"`.
+        train_split: The tfds split to train on. Defaults to `"train"`; one whose labels are -1, such as `"unlabelled"`
+            of `"stl10"`, can pretrain, and no label of the set is then read.
         test_split: The tfds split to test on. Defaults to `"test"`, or else `"validation"`.
         seed: Decides every cut but that of the test split, and is the default seed of order and augmentation.
         held_out: The fraction of train, or how many of its images, that models are picked on. 0 holds out nothing.

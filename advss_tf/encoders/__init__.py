@@ -10,6 +10,7 @@ from advss_tf.encoders.normalization import (
     BranchedBatchNormalization,
     branches,
     current_branch,
+    is_synchronized,
     norm_branch,
     single_branch,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "fork_after",
     "fused",
     "hoisted",
+    "is_synchronized",
     "layers_through",
     "linear_head",
     "load_encoder",

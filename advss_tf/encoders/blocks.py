@@ -37,10 +37,13 @@ class Blocks:
         seed: The seed of all initial weights. Each kernel is drawn from `seed` and its layer's name, so no layer's
             start depends on how many layers were built before it.
         branches: Names of batch-norm branches; empty for plain batch norm.
+        synchronized: Whether batch norm normalises by the images of all replicas instead of its own, as Keras' argument
+            of that name says. Replicas then meet in every layer, so that none may stand in a loop of the step.
     """
 
     seed: int = 0
     branches: tuple[str, ...] = ()
+    synchronized: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "branches", valid_branches(self.branches) if self.branches else ())
@@ -100,9 +103,10 @@ class Blocks:
 
     def norm(self, x: Any, *, name: str, dtype: str | None = None) -> Any:
         """Batch norm, branched if there are branches; in Keras' global precision unless `dtype` says otherwise."""
+        options = {"synchronized": self.synchronized, "name": name, "dtype": dtype}
         if self.branches:
-            return BranchedBatchNormalization(self.branches, name=name, dtype=dtype)(x)
-        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, dtype=dtype)(x)
+            return BranchedBatchNormalization(self.branches, **options)(x)
+        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)(x)
 
     def norm_relu(self, x: Any, *, name: str, number: int | str = "") -> Any:
         """Batch norm and ReLU, named `<name>_norm<number>` and `<name>_relu<number>`."""

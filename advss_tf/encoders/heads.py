@@ -46,6 +46,7 @@ def projection_head(
     hidden: Sequence[int] = (512,),
     norms: str = "hidden",
     branches: Sequence[str] = (),
+    synchronized: bool = False,
     seed: int = 0,
     name: str = "projection",
 ) -> keras.Model:
@@ -61,6 +62,7 @@ def projection_head(
         norms: Which layers have a batch norm behind them: `"hidden"`, `"all"` (ACL, DynACL: the last one too, which
             then has no bias) or `"none"` (RoCL; hidden ones then have a bias).
         branches: Names of batch-norm branches; empty for plain batch norm, shared by all streams.
+        synchronized: Whether batch norm normalises by the rows of all replicas.
         seed: The seed of the initial weights.
         name: The model's name, and what its layers' names begin with.
 
@@ -71,7 +73,7 @@ def projection_head(
         InvalidInput: if a size is not a positive integer, or `norms` is not known.
     """
     one_of("norms", norms, NORMS)
-    blocks = Blocks(seed, tuple(branches))
+    blocks = Blocks(seed, tuple(branches), synchronized)
     features = keras.Input((positive("num_features", num_features),), name="features")
     x = features
     for number, width in enumerate(hidden, start=1):

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from advss_tf.errors import InvalidInput
 
+_OPTIONS = ("axis", "momentum", "epsilon", "center", "scale", "synchronized")  # that a branch's norm has of its layer
 _BRANCH: contextvars.ContextVar[str | None] = contextvars.ContextVar("advss_tf_norm_branch", default=None)
 
 
@@ -78,6 +79,7 @@ class BranchedBatchNormalization(keras.layers.Layer):
         epsilon: What is added to the variance.
         center: Whether a `beta` is added.
         scale: Whether a `gamma` is multiplied.
+        synchronized: Whether the statistics are those of all replicas' images.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -97,12 +99,13 @@ class BranchedBatchNormalization(keras.layers.Layer):
         epsilon: float = 1e-5,
         center: bool = True,
         scale: bool = True,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.branches = valid_branches(branches)
         self.axis, self.momentum, self.epsilon = axis, momentum, epsilon
-        self.center, self.scale = center, scale
+        self.center, self.scale, self.synchronized = center, scale, synchronized
 
     def build(self, input_shape: Any) -> None:
         """One Keras batch norm for each branch; its variables are named `<layer>/<branch>/gamma` and so on."""
@@ -112,7 +115,7 @@ class BranchedBatchNormalization(keras.layers.Layer):
 
     def plain_norm(self, *, name: str) -> keras.layers.BatchNormalization:
         """A new plain batch norm with this layer's options."""
-        options = {key: getattr(self, key) for key in ("axis", "momentum", "epsilon", "center", "scale")}
+        options = {key: getattr(self, key) for key in _OPTIONS}
         return keras.layers.BatchNormalization(name=name, dtype=self.dtype_policy, trainable=self.trainable, **options)
 
     def norm(self, branch: str | None = None) -> keras.layers.BatchNormalization:
@@ -130,7 +133,7 @@ class BranchedBatchNormalization(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        options = {key: getattr(self, key) for key in ("axis", "momentum", "epsilon", "center", "scale")}
+        options = {key: getattr(self, key) for key in _OPTIONS}
         return {**super().get_config(), "branches": list(self.branches), **options}
 
 
@@ -177,6 +180,12 @@ def branches(encoder: keras.Model) -> tuple[str, ...]:
     if not layers:
         return ()
     return tuple(branch for branch in layers[0].branches if all(branch in layer.branches for layer in layers))
+
+
+def is_synchronized(model: keras.Model) -> bool:
+    """Whether replicas meet in a forward pass of `model` in training mode: in a trained batch norm that says so."""
+    norms = (layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization))
+    return any(norm.synchronized and norm.trainable for norm in norms)
 
 
 def single_branch(encoder: keras.Model, branch: str) -> keras.Model:

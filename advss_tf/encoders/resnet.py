@@ -23,6 +23,7 @@ def resnet20(
     *,
     width: int = 16,
     branches: Sequence[str] = (),
+    synchronized: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     seed: int = 0,
@@ -36,6 +37,7 @@ def resnet20(
         input_shape: (height, width, channels) of the images, sides of 4 pixels or more.
         width: Channels of the first stage; the others have twice and four times as many.
         branches: Names of batch-norm branches; empty for plain batch norm.
+        synchronized: Whether batch norm normalises by the images of all replicas; see `Blocks`.
         mean: Mean per channel; None for ImageNet's (RGB) or 0.5 (grey).
         std: Standard deviation per channel; None for ImageNet's (RGB) or 0.5 (grey).
         seed: The seed of the initial weights.
@@ -47,7 +49,7 @@ def resnet20(
     Raises:
         InvalidInput: if an argument cannot be used.
     """
-    blocks, width = Blocks(seed, tuple(branches)), positive("width", width)
+    blocks, width = Blocks(seed, tuple(branches), synchronized), positive("width", width)
     images, x = blocks.images(input_shape, smallest=4, mean=mean, std=std)
     x = _small_stem(blocks, x, width)
     for stage in (1, 2, 3):
@@ -60,6 +62,7 @@ def resnet18(
     *,
     width: int = 64,
     branches: Sequence[str] = (),
+    synchronized: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     seed: int = 0,
@@ -74,6 +77,7 @@ def resnet18(
         input_shape: (height, width, channels) of the images, sides of 8 pixels or more.
         width: Channels of the first stage; each further stage has twice as many as the one before.
         branches: Names of batch-norm branches; empty for plain batch norm.
+        synchronized: Whether batch norm normalises by the images of all replicas; see `Blocks`.
         mean: Mean per channel; None for ImageNet's (RGB) or 0.5 (grey).
         std: Standard deviation per channel; None for ImageNet's (RGB) or 0.5 (grey).
         seed: The seed of the initial weights.
@@ -85,7 +89,7 @@ def resnet18(
     Raises:
         InvalidInput: if an argument cannot be used.
     """
-    blocks, width = Blocks(seed, tuple(branches)), positive("width", width)
+    blocks, width = Blocks(seed, tuple(branches), synchronized), positive("width", width)
     stem = _small_stem if min(valid_shape(input_shape, smallest=8)[:2]) < 64 else _large_stem
     images, x = blocks.images(input_shape, smallest=8, mean=mean, std=std)
     x = stem(blocks, x, width)

@@ -28,6 +28,7 @@ def resnet50v2(
     *,
     width: int = 64,
     branches: Sequence[str] = (),
+    synchronized: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     seed: int = 0,
@@ -39,6 +40,7 @@ def resnet50v2(
         input_shape: (height, width, channels) of the images, sides of 8 pixels or more.
         width: Channels of the stem and of the first stage's bottleneck; 64 in the paper.
         branches: Names of batch-norm branches; empty for plain batch norm.
+        synchronized: Whether batch norm normalises by the images of all replicas; see `Blocks`.
         mean: Mean per channel; None for ImageNet's (RGB, also on CIFAR, as in the paper's code) or 0.5 (grey).
         std: Standard deviation per channel; None for ImageNet's (RGB) or 0.5 (grey).
         seed: The seed of the initial weights.
@@ -50,7 +52,7 @@ def resnet50v2(
     Raises:
         InvalidInput: if an argument cannot be used.
     """
-    blocks, width = Blocks(seed, tuple(branches)), positive("width", width)
+    blocks, width = Blocks(seed, tuple(branches), synchronized), positive("width", width)
     images, x = blocks.images(input_shape, smallest=8, mean=mean, std=std)
     x = blocks.norm_relu(blocks.convolution(x, width, name="stem_conv"), name="stem")
     for stage, count in enumerate(_BLOCKS_PER_STAGE, start=1):

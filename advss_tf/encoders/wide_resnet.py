@@ -24,6 +24,7 @@ def wide_resnet(
     depth: int = 28,
     width: int = 10,
     branches: Sequence[str] = (),
+    synchronized: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     seed: int = 0,
@@ -36,6 +37,7 @@ def wide_resnet(
         depth: Number of layers, 6n + 4: 10, 16, 22, 28, 34, ...
         width: How many times wider than 16, 32 and 64 channels the stages are.
         branches: Names of batch-norm branches; empty for plain batch norm.
+        synchronized: Whether batch norm normalises by the images of all replicas; see `Blocks`.
         mean: Mean per channel; None for ImageNet's (RGB) or 0.5 (grey).
         std: Standard deviation per channel; None for ImageNet's (RGB) or 0.5 (grey).
         seed: The seed of the initial weights.
@@ -48,7 +50,7 @@ def wide_resnet(
         InvalidInput: if an argument cannot be used.
     """
     count, width = _blocks_per_stage(depth), positive("width", width)
-    blocks = Blocks(seed, tuple(branches))
+    blocks = Blocks(seed, tuple(branches), synchronized)
     images, x = blocks.images(input_shape, smallest=4, mean=mean, std=std)
     x = blocks.convolution(x, 16, name="stem_conv")
     for stage in (1, 2, 3):

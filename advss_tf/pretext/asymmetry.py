@@ -4,7 +4,8 @@ Synopsis:
 
     Asymmetry(clean_share=0.2).options(4, adversarial=(0,))      # what `nt_xent` takes: weights, held, hard_negatives
 
-Reference: Yu et al., "Adversarial Contrastive Learning via Asymmetric InfoNCE", ECCV 2022 (arXiv 2207.08374).
+Reference: Yu et al., "Adversarial Contrastive Learning via Asymmetric InfoNCE", ECCV 2022 (arXiv 2207.08374). The share
+stays as it is given; the authors' code can also let it change from some epoch on.
 """
 
 from __future__ import annotations

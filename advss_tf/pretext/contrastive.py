@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from advss_tf.encoders import projection_head
+from advss_tf.encoders import is_synchronized, projection_head
 from advss_tf.errors import InvalidInput
 from advss_tf.losses.contrastive import nt_xent, similarity_bytes
 from advss_tf.pretext.asymmetry import Asymmetry
@@ -80,6 +80,7 @@ class Contrastive(Viewed):
             hidden=hidden,
             norms=projection_norms,
             branches=self.branches if self.branched_projection else (),
+            synchronized=is_synchronized(encoder),
             seed=self.seed,
         )
         self.built = True

@@ -12,8 +12,8 @@ that no gradient reaches and that follows them after each step, `slow = momentum
 Its running statistics are its own. The attack's gradient flows through both. It is what is evaluated and handed over.
 
 Reference: Luo et al., "Rethinking the Effect of Data Augmentation in Adversarial Contrastive Learning" (DynACL), ICLR
-2023 (arXiv 2303.01289); the momentum encoder as in its code. The schedules are in annealing.py. DynACL++ is the stage
-`refine`.
+2023 (arXiv 2303.01289); the momentum encoder is that of its code, which lets it follow before each step, one step later
+than here. The schedules are in annealing.py. DynACL++ is the stage `refine`.
 """
 
 from __future__ import annotations

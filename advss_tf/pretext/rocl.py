@@ -43,7 +43,8 @@ class RoCL(Contrastive):
         adversarial_weight: Weight of the pair of attacked and other view by itself, >= 0; 1/256 in the authors' code.
         one_sided: Whether the gradient reaches each pair's anchor alone, as in the authors' code, which detaches the
             other side of its similarities; by default it reaches both.
-        asymmetry: See `Asymmetry`; None, as in the paper, for none.
+        asymmetry: See `Asymmetry`; None, as in the paper, for none. Pairs of clean views then draw both of them, where
+            code that combines the two methods holds one side of every pair.
         temperature: See `Contrastive`, as the rest.
         projection: The sizes of the projection's layers.
         projection_norms: Which of them have a batch norm; none as in the authors' code.

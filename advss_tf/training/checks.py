@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from advss_tf.attacks import ProjectedGradientDescent
+from advss_tf.encoders import is_synchronized
 from advss_tf.errors import InvalidInput
 
 
@@ -42,6 +43,30 @@ def checked_attack(name: str, attack: Any) -> ProjectedGradientDescent | None:
         expected="an attack such as ProjectedGradientDescent(Linf('8/255')), or None",
         received=f"{name}={attack!r}",
     )
+
+
+def check_loops(model: Any) -> None:
+    """Refuses synchronised batch norm in loops of a step, inside of which replicas cannot meet.
+
+    Raises:
+        InvalidInput: if a batch norm that is trained is synchronized, and an attack is in training mode or batches are
+            trained on in parts.
+    """
+    if not is_synchronized(model):
+        return
+    attacks = {"attack": model.attack, "eval_attack": model.eval_attack}
+    loops = [
+        f"{name} in training mode"
+        for name, attack in attacks.items()
+        if getattr(attack, "batch_norm", "") == "training"
+    ]
+    loops += [f"micro_batches={model.micro_batches}"] if model.micro_batches > 1 else []
+    if loops:
+        raise InvalidInput(
+            f"{type(model).__name__} has synchronised batch norms, in which replicas would meet inside a loop.",
+            expected='attacks with batch_norm="inference" and micro_batches=1, or plain batch norms',
+            received=", ".join(loops),
+        )
 
 
 def check_images(images: Any, expected: tuple[int | None, ...]) -> None:

@@ -8,7 +8,8 @@ Synopsis:
     knn_accuracy(bank, bank_labels, queries, labels, k=200, num_classes=10)
 
 References:
-    Wu et al., CVPR 2018 (arXiv 1805.01978), section 3.4: the weighted vote, with k = 200 and temperature 0.07.
+    Wu et al., CVPR 2018 (arXiv 1805.01978), section 3.4: the weighted vote, with k = 200 and temperature 0.07. The
+    default here, 0.1, is that of later probes on CIFAR-10, such as MoCo's demonstration.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from advss_tf.encoders import branches, norm_branch
 from advss_tf.errors import one_of
 from advss_tf.randomness import drawing_for_xla, fold, seed_for
 from advss_tf.training.attacking import run_attack
-from advss_tf.training.checks import check_images, checked_attack, checked_encoder
+from advss_tf.training.checks import check_images, check_loops, checked_attack, checked_encoder
 from advss_tf.training.inference import encode
 from advss_tf.training.micro_batches import InParts, check_exact, summed
 from advss_tf.training.puzzle import Batch, Puzzle, Terms
@@ -253,9 +253,11 @@ class RobustModel(InParts, Reporting):
         """As `keras.Model.fit`; a dataset brings its own order, so Keras is not asked to shuffle it.
 
         Raises:
-            InvalidInput: if batches are to be trained on in parts and that is not the same, see `micro_batch_norm`.
+            InvalidInput: if batches are to be trained on in parts and that is not the same, see `micro_batch_norm`; if
+                replicas would meet inside a loop, in batch norms that are synchronised.
         """
         check_exact(self)
+        check_loops(self)
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset) and len(args) < 7:
             kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)

@@ -39,6 +39,28 @@ def _fault(*args: Any, **changes: Any) -> str:
     return fault
 
 
+def test_replicas_meet_in_no_loop():
+    values = copy.deepcopy(VALUES)
+    values["encoder"]["synchronized"] = True
+    assert make_recipe(values).encoder.synchronized
+    values["finetune"] = {
+        "start": "pretrained", "train": "full", "how": "adversarial", "epochs": 1, "batch_size": 8, "micro_batches": 2,
+        "micro_batch_norm": "per_part", "attack": {"epsilon": 0.1}, "eval_attack": {"epsilon": 0.1},
+        "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+    }  # fmt: skip
+    for attack in (values["pretrain"]["attack"], values["finetune"]["eval_attack"]):
+        attack["batch_norm"] = "training"
+    with pytest.raises(RecipeError) as caught:
+        make_recipe(values)
+    assert [fault.split(". Expected")[0] for fault in caught.value.faults] == [
+        f"{path}: lets replicas meet in a loop"
+        for path in ("pretrain.attack.batch_norm", "finetune.eval_attack.batch_norm", "finetune.micro_batches")
+    ]
+    del values["pretrain"]["attack"]["batch_norm"]
+    values["finetune"]["train"] = "linear"
+    assert make_recipe(values).finetune.micro_batches == 2, "a frozen network uses running statistics"
+
+
 @pytest.mark.parametrize("kind", ["rocl", "acl", "acl_air", "dynacl", "advcl", "a_infonce"])
 def test_what_attacks_needs_an_attack_and_two_images(kind):
     assert _recipe({"kind": kind}).pretrain.task.temperature == 0.5

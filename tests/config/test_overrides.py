@@ -54,7 +54,14 @@ def test_the_last_of_two_overrides_counts_and_one_string_is_one_override():
 
 def test_another_kind_drops_the_keys_that_it_does_not_know_and_keeps_the_others():
     encoder = make_recipe(VALUES, ["encoder.kind=resnet20"]).encoder
-    assert encoder.model_dump() == {"kind": "resnet20", "width": 2, "mean": None, "std": None, "branches": ()}
+    assert encoder.model_dump() == {
+        "kind": "resnet20",
+        "width": 2,
+        "mean": None,
+        "std": None,
+        "branches": (),
+        "synchronized": False,
+    }
     schedule = make_recipe(VALUES, ["pretrain.optimizer.schedule.kind=cosine"]).pretrain.optimizer.schedule
     assert schedule.kind == "cosine" and schedule.warmup_epochs == 0
 

@@ -203,7 +203,7 @@ def test_the_ensemble_is_that_of_the_reference_code():
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10"])
 def test_the_head_of_a_protocol_says_what_makes_the_encoder_that_it_starts_from(name):
-    """And the command pretrains on the protocol's own images, cut and padded alike."""
+    """And the command pretrains on the protocol's own images, cut and padded alike; on those without labels of STL-10."""
     path = GRIDS[0].with_name(f"protocol_{name}.yaml")
     head = " ".join(path.read_text().partition("\nname:")[0].replace("#", " ").split())
     config, options, folder = re.search(
@@ -212,6 +212,10 @@ def test_the_head_of_a_protocol_says_what_makes_the_encoder_that_it_starts_from(
     made = load_recipe(path.with_name(f"{config}.yaml"), options.replace("--set ", "").split())
     wanted = load_recipe(path)
     assert wanted.finetune.start == f"{folder}/pretrain/encoder" and f"{folder}/pretrain/encoder" in head
+    if name == "stl10":
+        assert (made.data.train_split, made.data.held_out) == ("unlabelled", 0.02) and "98,000" in head
+        own = {"train_split": "train", "held_out": wanted.data.held_out}
+        made = made.model_copy(update={"data": made.data.model_copy(update=own)})
     assert made.pretrain is not None and made.data == wanted.data
     for grid in (f"grid_protocol_{name}.yaml", *(("grid_label_budgets.yaml",) if name == "cifar10" else ())):
         assert f"configs/{path.name} says" in path.with_name(grid).read_text()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from advss_tf.data import load_data
 from advss_tf.data.catalogue import catalogue_source, is_prepared_folder
 from advss_tf.data.memory import ArrayStore
 from advss_tf.data.pipeline import ordered_batches
@@ -42,6 +43,43 @@ def test_labels_of_a_streamed_set_are_read_on_demand_only(prepared_folder):
     assert catalogue_source("tiny", data_dir=prepared_folder, memory_limit=1).labels is None
     read = catalogue_source("tiny", data_dir=prepared_folder, memory_limit=1, with_labels=True)
     np.testing.assert_array_equal(read.labels, np.arange(600) % 3)
+
+
+@pytest.fixture(scope="module")
+def partly_labelled(tmp_path_factory, noise):
+    """A data_dir with `half/1.0.0`, whose split `unlabelled` has -1 for labels, as that of STL-10."""
+    data_dir = tmp_path_factory.mktemp("partly")
+    features = {"image": tfds.features.Image(shape=(4, 4, 3)), "label": tfds.features.ClassLabel(num_classes=3)}
+    splits = {"train": [0, 1, 2], "unlabelled": [-1] * 30, "test": [2, 1, 0]}
+    images = noise(30, 4, 4)
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="half",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={
+            name: [(i, {"image": images[i], "label": label}) for i, label in enumerate(labels)]
+            for name, labels in splits.items()
+        },
+        data_dir=data_dir,
+        disable_shuffling=True,
+    )
+    return data_dir
+
+
+@pytest.mark.parametrize("memory_limit", [1, 2**30])
+def test_a_split_without_labels_can_pretrain(memory_limit, partly_labelled, noise):
+    options = {"data_dir": partly_labelled, "memory_limit": memory_limit}
+    source = catalogue_source("half", train_split="unlabelled", with_labels=True, **options)
+    assert source.labels is None and source.class_names is None
+    pixels = np.concatenate(list(ordered_batches(source.train, 8, labelled=False).as_numpy_iterator()))
+    np.testing.assert_array_equal(pixels, noise(30, 4, 4) / np.float32(255))
+    data = load_data("half", train_split="unlabelled", held_out=0.1, **options)
+    assert (data.num_train, data.num_held_out, data.num_classes) == (27, 3, None)
+    (batch,) = data.unlabelled(batch_size=8, num_steps=1)
+    assert batch.shape == (8, 4, 4, 3)
+    with pytest.raises(InvalidInput, match="'half' has no labels, so no label budget"):
+        load_data("half", train_split="unlabelled", labels_per_class=1, **options)
+    assert catalogue_source("half", **options).class_names == ("0", "1", "2")
 
 
 @pytest.mark.parametrize("folder", ["tiny", "tiny/1.0.0"])

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from advss_tf.encoders import Blocks, BranchedBatchNormalization, build_encoder, layers_through
+from advss_tf.encoders import Blocks, BranchedBatchNormalization, build_encoder, is_synchronized, layers_through
 from advss_tf.errors import InvalidInput
 
 SMALL = [
@@ -156,6 +156,17 @@ def test_batch_norm_follows_torch_and_is_branched_only_when_asked():
     branched = build_encoder("wide_resnet", (4, 4, 3), depth=10, width=1, branches=("clean", "adversarial"))
     assert [layer.name for layer in branched.layers] == [layer.name for layer in plain.layers]
     assert sum(isinstance(layer, BranchedBatchNormalization) for layer in branched.layers) == 7
+
+
+@pytest.mark.parametrize("kind", ["resnet20", "resnet18", "resnet50v2", "wide_resnet"])
+def test_every_norm_is_synchronised_where_that_is_asked_for(kind):
+    for options in ({}, {"branches": ("clean", "adversarial")}):
+        encoder = build_encoder(kind, (8, 8, 3), width=1, synchronized=True, **options)
+        norms = [part for part in encoder._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
+        assert len(norms) > 6 and all(norm.synchronized for norm in norms) and is_synchronized(encoder)
+        encoder.trainable = False
+        assert not is_synchronized(encoder), "frozen norms use running statistics, which all replicas have"
+    assert not is_synchronized(build_encoder(kind, (8, 8, 3), width=1))
 
 
 def test_networks_are_rebuilt_from_their_config():

@@ -149,7 +149,7 @@ def test_the_branch_holds_in_the_threads_of_a_distribution_strategy():
 
 
 def test_the_layer_is_saved_and_loaded_with_all_its_options(tmp_path):
-    options = {"axis": 1, "momentum": 0.7, "epsilon": 0.01, "center": False, "scale": False}
+    options = {"axis": 1, "momentum": 0.7, "epsilon": 0.01, "center": False, "scale": False, "synchronized": True}
     layer = BranchedBatchNormalization(("a", "b"), name="norm", **options)
     config = layer.get_config()
     assert keras.saving.serialize_keras_object(layer)["registered_name"] == "advss_tf>BranchedBatchNormalization"

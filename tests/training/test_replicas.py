@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.encoders import BranchedBatchNormalization
+from advss_tf.errors import InvalidInput
 from advss_tf.finetune import RobustClassifier
-from advss_tf.pretext import DynACL
+from advss_tf.pretext import ACL, DynACL, SimCLR
 from advss_tf.training.replicas import mean_statistics
 from advss_tf.training.strategy import get_strategy
 
@@ -87,6 +90,48 @@ def test_after_a_step_both_replicas_hold_the_mean_of_what_each_saw(two_stages, t
         np.testing.assert_array_equal(first, second)
         np.testing.assert_allclose(first, (one + other) / 2, rtol=1e-5, atol=1e-7)
         assert np.abs(one - other).max() > 1e-4
+
+
+@pytest.mark.parametrize("method", ["simclr", pytest.param("acl", marks=pytest.mark.slow)])
+def test_with_synchronised_norms_two_replicas_learn_what_one_does(method, two_stages, tiny_images):
+    """Weights are about 0.1. With norms of their own replicas compare views that each has normalised otherwise."""
+
+    def trained(strategy, **options):
+        with strategy.scope():
+            if method == "simclr":
+                model = SimCLR(two_stages(functools.partial(keras.layers.BatchNormalization, **options)))
+            else:  # the attack, which sees its replica's negatives alone, moves nothing that counts
+                norm = functools.partial(BranchedBatchNormalization, **options)
+                model = ACL(two_stages(norm), attack=ProjectedGradientDescent(Linf(1e-8), num_steps=1))
+            model.compile(optimizer=keras.optimizers.SGD(0.1))
+        model.fit(tf.data.Dataset.from_tensor_slices(tiny_images).batch(8).repeat(3), verbose=0)
+        return model
+
+    one, two = (trained(where, synchronized=True) for where in (tf.distribute.get_strategy(), MIRRORED))
+    assert all(norm.synchronized for norm in norms_of(one.projector))
+    for ours, theirs in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    apart = trained(MIRRORED)
+    assert not any(norm.synchronized for norm in norms_of(apart.projector))
+    differences = [np.abs(a - b).max() for a, b in zip(one.get_weights(), apart.get_weights(), strict=True)]
+    assert max(differences) > 1e-3
+
+
+def test_replicas_that_would_meet_inside_a_loop_are_refused(two_stages, tiny_images, tiny_labels):
+    norm = functools.partial(keras.layers.BatchNormalization, synchronized=True)
+    attack = ProjectedGradientDescent(Linf(0.1), num_steps=1, batch_norm="training")
+
+    def fit(*, parts=1, attack=ATTACK, **options):
+        model = RobustClassifier(two_stages(norm), 3, attack=attack, **options)
+        model.micro_batches, model.micro_batch_norm = parts, "per_part"
+        model.compile(optimizer="sgd")
+        return model.fit(tiny_images, tiny_labels, batch_size=8, verbose=0).history["loss"]
+
+    with pytest.raises(InvalidInput, match=r"meet inside a loop.*Received: attack in training mode\."):
+        fit(attack=attack)
+    with pytest.raises(InvalidInput, match=r"Received: eval_attack in training mode, micro_batches=2\."):
+        fit(eval_attack=attack, parts=2)
+    assert np.isfinite(fit()) and np.isfinite(fit(attack=attack, parts=2, train="linear"))
 
 
 def test_one_replica_has_nothing_to_agree_on(two_stages):
