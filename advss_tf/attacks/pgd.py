@@ -41,8 +41,8 @@ class ProjectedGradientDescent(Attack):
         step_size: Length of a step in the threat's norm, in pixels of [0, 1]; at most `threat.epsilon`. Defaults to
             `2.5 * epsilon / num_steps` (or `epsilon`, if that is smaller), with which the ball can be crossed from any
             start. Where a call brings another epsilon, the default follows it, and a given size is cut to it.
-        random_start: Whether to start at a uniform point of the ball instead of at the images. The start, as every later
-            point, has pixels in [0, 1]; code of AdvCL, ACL, DynACL and DeACL cuts those of the later ones alone.
+        random_start: Whether to start at a uniform point of the ball instead of at the images. Its pixels are in
+            [0, 1], as those of every later point; code of AdvCL, ACL, DynACL and DeACL cuts later points alone.
         num_restarts: Number of independent starts. The strongest point is kept, example by example.
         keep: `"last"` returns the last point, as Madry et al. and cleverhans do; `"best"` the point of the whole path
             that climbs highest, example by example, at the cost of one more forward pass.

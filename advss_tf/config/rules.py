@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .auxiliary_rules import learns
 from .contrastive_rules import WITH_NEGATIVES
@@ -195,8 +195,8 @@ def replicas_meet_in_no_loop(recipe: schema.Recipe) -> Iterator[Fault]:
     """Replicas meet in synchronised batch norm, and cannot inside a loop, of an attack or over the parts of a batch."""
     if not recipe.encoder.synchronized:
         return
-    stages = {"pretrain": recipe.pretrain, "finetune": recipe.finetune}
-    stages["refine.full"] = None if recipe.refine is None else recipe.refine.full
+    refined = None if recipe.refine is None else recipe.refine.full
+    stages: dict[str, Any] = {"pretrain": recipe.pretrain, "finetune": recipe.finetune, "refine.full": refined}
     for name, stage in stages.items():
         if stage is None or getattr(stage, "train", "full") == "linear":
             continue

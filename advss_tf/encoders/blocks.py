@@ -103,7 +103,7 @@ class Blocks:
 
     def norm(self, x: Any, *, name: str, dtype: str | None = None) -> Any:
         """Batch norm, branched if there are branches; in Keras' global precision unless `dtype` says otherwise."""
-        options = {"synchronized": self.synchronized, "name": name, "dtype": dtype}
+        options: dict[str, Any] = {"synchronized": self.synchronized, "name": name, "dtype": dtype}
         if self.branches:
             return BranchedBatchNormalization(self.branches, **options)(x)
         return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)(x)

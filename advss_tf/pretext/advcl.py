@@ -61,8 +61,8 @@ class AdvCL(Contrastive):
             the paper's formula.
         base_temperature: Multiplies the contrastive loss by `temperature / base_temperature`; 0.07 as in the authors'
             code, whose learning rate and `pseudo_weight` go with it, and None for the plain loss. See `nt_xent`.
-        asymmetry: See `Asymmetry`; None for none. The attack climbs the symmetric loss; that of the authors' code leaves
-            clean anchors out there, and weighs pairs with the attacked view by `pair_weight`.
+        asymmetry: See `Asymmetry`; None for none. The attack climbs the symmetric loss; in the authors' code it
+            leaves clean anchors out, and weighs pairs with the attacked view by `pair_weight`.
         cache: Whether clean views are forwarded once a step, not at each step of the attack; the gradient is the same.
         temperature: See `Contrastive`, as the rest.
         projection: The sizes of the projection's layers. Its batch norms are shared by all streams, as in that code.

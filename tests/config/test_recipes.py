@@ -203,7 +203,7 @@ def test_the_ensemble_is_that_of_the_reference_code():
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10"])
 def test_the_head_of_a_protocol_says_what_makes_the_encoder_that_it_starts_from(name):
-    """And the command pretrains on the protocol's own images, cut and padded alike; on those without labels of STL-10."""
+    """And the command pretrains on the protocol's own images, cut and padded alike; of STL-10 those without labels."""
     path = GRIDS[0].with_name(f"protocol_{name}.yaml")
     head = " ".join(path.read_text().partition("\nname:")[0].replace("#", " ").split())
     config, options, folder = re.search(
