@@ -10,7 +10,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from advss_tf import refining
 from advss_tf.config import make_recipe
 from advss_tf.data import PseudoLabels, load_data
 from advss_tf.encoders import load_encoder, read_provenance
@@ -19,8 +21,9 @@ from advss_tf.evaluation import Record
 from advss_tf.outside import digest_of
 from advss_tf.runner import planned, run
 from advss_tf.screen import Screen
-from advss_tf.staging import external_of
+from advss_tf.staging import Run, external_of
 from advss_tf.training.features import features_of
+from advss_tf.training.loop import Trained
 from advss_tf.workdir import Workdir
 
 SGD = {"kind": "sgd", "learning_rate": 0.05}
@@ -102,30 +105,62 @@ def test_the_files_are_where_the_layout_says(story):
 
 
 def test_what_is_clustered_are_the_features_of_the_branch_that_was_asked_for(story):
-    pseudo, data = PseudoLabels.load(story.pseudo_labels), load_data("digits", labels_per_class=10, seed=1)
+    """Those of `clean`: as `cluster.branch` says, and always as the labels that `refine` learns."""
+    pseudo = PseudoLabels.load(story.pseudo_labels)
+    own = PseudoLabels.load(story.root / "refine" / "pseudo_labels.npz")
+    data = load_data("digits", labels_per_class=10, seed=1)
     assert pseudo.of(data).shape == (1797, 2) and pseudo.sizes == (2, 6)
-    assert pseudo.source["encoder"]["name"] == "pretrain/encoder_clean" and pseudo.external is None
-    numbers = data.held_out_part.numbers
-    labels = pseudo.labels[numbers, 1]
-    means = _means(story.kept_encoder("clean"), data, pseudo)
-    features, _ = features_of(load_encoder(story.kept_encoder("clean")), data.held_out())
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    nearest = ((features[:, None] - means) ** 2).sum(-1).argmin(1)
-    # Centres stop moving a hair before they are the means, so an image half-way may go to another.
-    assert (nearest == labels).mean() > 0.97
-    other, _ = features_of(load_encoder(story.encoder), data.held_out())
-    other /= np.linalg.norm(other, axis=1, keepdims=True)
-    assert (((other[:, None] - means) ** 2).sum(-1).argmin(1) == labels).mean() < 0.9
+    assert own.of(data).shape == (1797, 1) and own.sizes == (4,)
+    assert pseudo.source["normalise"] is True and own.source["normalise"] is False
+    clean, handed_over = (_features(path, data) for path in (story.kept_encoder("clean"), story.encoder))
+    for labels, prepared in ((pseudo, _of_length_one), (own, np.asarray)):
+        assert labels.source["encoder"]["name"] == "pretrain/encoder_clean" and labels.external is None
+        trained, held_out = (labels.labels[part.numbers, -1] for part in (data.train_part, data.held_out_part))
+        of_training, of_held_out, of_others = map(prepared, (*clean, handed_over[1]))
+        means = np.array([of_training[trained == label].mean(axis=0) for label in range(labels.sizes[-1])])
+        # Centres stop moving a hair before they are the means, so an image half-way may go to another.
+        assert (_nearest(means, of_held_out) == held_out).mean() > 0.97
+        assert (_nearest(means, of_others) == held_out).mean() < 0.9
     assert json.loads(story.done("cluster").read_text())["counts"] == pseudo.source["counts"]
 
 
-def _means(path, data, pseudo):
-    """The mean of the normalised features of each of the six clusters, over the training images."""
+def _features(path, data):
+    """Of the training images, and of the held-out ones."""
     plain = data.train_part.store.read(data.train_part.numbers)[0].numpy()
-    features, _ = features_of(load_encoder(path), [plain.astype(np.float32) / (255 if plain.dtype == np.uint8 else 1)])
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    labels = pseudo.labels[data.train_part.numbers, 1]
-    return np.array([features[labels == label].mean(axis=0) for label in range(6)])
+    images = [plain.astype(np.float32) / (255 if plain.dtype == np.uint8 else 1)]
+    return [features_of(load_encoder(path), batches)[0] for batches in (images, data.held_out())]
+
+
+def _of_length_one(features):
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def _nearest(means, features):
+    return ((features[:, None] - means) ** 2).sum(-1).argmin(1)
+
+
+def test_everything_is_taught_from_the_head_that_was_learned_alone(story, monkeypatch):
+    learned, begun = [], []
+
+    def training(here, stage, model, *args, **kwargs):
+        """In the place of a training: the head is given numbers, or the numbers that it begins with are kept."""
+        if stage == "refine/full":
+            begun.extend(model.head.get_weights())
+            raise Cut
+        rng = np.random.default_rng(0)
+        learned.extend(rng.random(weight.shape, np.float32) for weight in model.head.get_weights())
+        model.head.set_weights(learned)
+        return Trained(epoch=1, value=None)
+
+    monkeypatch.setattr(refining, "training", training)
+    monkeypatch.setattr(refining, "measured", lambda *args: {})
+    data = load_data("digits", labels_per_class=10, seed=1)
+    here = Run(make_recipe(VALUES), story, data, tf.distribute.get_strategy(), Screen(quiet=True))
+    with pytest.raises(Cut):
+        refining.refine(here)
+    assert len(begun) == 2
+    for one, other in zip(begun, learned, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_what_was_refined_is_another_encoder_and_finetuning_takes_it(story):

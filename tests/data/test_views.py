@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -149,6 +151,57 @@ def test_a_factor_is_uniform_within_its_range(only, limits):
     assert of_pixel.min() > limits[0] - 1e-4 and of_pixel.max() < limits[1] + 1e-4
     shares = np.histogram(of_pixel, bins=4, range=limits)[0] / 600
     assert np.abs(shares - 0.25).max() < 0.055  # three standard errors
+
+
+def test_at_half_strength_half_as_many_images_become_grey_or_change_their_colours():
+    """Probabilities 0.2 · 0.5 and 0.8 · 0.5: 4000 images of one colour, three standard errors of each share."""
+    images = np.broadcast_to(np.float32([0.7, 0.4, 0.2]), (4000, 8, 8, 3))
+    found = one("annealed", images, strength=0.5)[:, 0, 0]
+    greyed = np.ptp(found, axis=1) < 1e-5
+    changed = (np.abs(found - images[0, 0, 0]).max(axis=1) > 1e-5)[~greyed]
+    assert abs(greyed.mean() - 0.1) < 3 * np.sqrt(0.1 * 0.9 / 4000)
+    assert abs(changed.mean() - 0.4) < 3 * np.sqrt(0.4 * 0.6 / len(changed))
+
+
+@pytest.mark.parametrize(
+    ("only", "limits"),
+    [("brightness", (0.8, 1.2)), ("contrast", (0.8, 1.2)), ("saturation", (0.8, 1.2)), ("hue", (-0.05, 0.05))],
+)
+def test_at_half_strength_a_factor_is_uniform_within_half_its_range(only, limits):
+    """Of the images that change, read from a coloured pixel and a grey one, which no factor of 1.2 clips."""
+    images = np.broadcast_to(np.float32([[[0.7, 0.4, 0.2], [0.4, 0.4, 0.4]]] * 2), (1200, 2, 2, 3))
+    silent = {name: 0.0 for name in ("brightness", "contrast", "saturation", "hue") if name != only}
+    always = {"smallest_area": 1.0, "jitter_probability": 1.0, "grey_probability": 0.0, "flip": False}
+    found = one({"kind": "annealed", **always, **silent}, images, strength=0.5)[:, 0]
+    of_image = {
+        "brightness": found[:, 0, 0] / 0.7,
+        "contrast": (found[:, 0, 0] - found[:, 1, 0]) / 0.3,
+        "saturation": np.ptp(found[:, 0], axis=1) / 0.5,
+        "hue": np.array([colorsys.rgb_to_hsv(*pixel)[0] for pixel in found[:, 0]]) - 1 / 15,
+    }[only]
+    changed = of_image[np.abs(of_image - np.mean(limits)) > 1e-5]
+    assert abs(len(changed) / 1200 - 0.5) < 3 * np.sqrt(0.5 * 0.5 / 1200)  # a probability of 1 · 0.5
+    assert changed.min() > limits[0] - 1e-4 and changed.max() < limits[1] + 1e-4
+    shares = np.histogram(changed, bins=4, range=(limits[0] - 1e-4, limits[1] + 1e-4))[0] / len(changed)
+    assert np.abs(shares - 0.25).max() < 3 * np.sqrt(0.25 * 0.75 / len(changed))
+
+
+def test_at_half_strength_a_crop_keeps_at_least_fifty_five_percent_of_the_area():
+    """1 - 0.9 · 0.5; below three quarters, where every aspect fits the image, areas are uniform.
+
+    A pixel is its number, so that the first and the last one say how many rows and columns a crop keeps.
+    """
+    numbers = np.arange(64**2, dtype=np.float32).reshape(64, 64, 1) / (64**2 - 1)
+    view = {"kind": "annealed", "jitter_probability": 0.0, "flip": False}
+    found = one(view, np.broadcast_to(numbers, (600, 64, 64, 1)), strength=0.5)
+    between = np.round((found[:, -1, -1, 0] - found[:, 0, 0, 0]) * (64**2 - 1))
+    areas = (between // 64 + 1) * (between % 64 + 1) / 64**2
+    # Rounding takes up to half a pixel from each of two sides, which are 41 pixels or more.
+    assert areas.min() > 0.55 * (1 - 0.5 / 41) ** 2
+    middling = areas[areas < 0.75]
+    assert len(middling) > 300
+    shares = np.histogram(np.maximum(middling, 0.55), bins=4, range=(0.55, 0.75))[0] / len(middling)
+    assert np.abs(shares - 0.25).max() < 3 * np.sqrt(0.25 * 0.75 / len(middling))
 
 
 def test_views_are_made_in_a_pipeline_with_batches_of_unknown_size(noise):

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from advss_tf.attacks import Linf, ProjectedGradientDescent
 from advss_tf.encoders import BranchedBatchNormalization
+
+# What a trained batch norm might hold, of which no two norms hold the same.
+NORM_VALUES = {"gamma": (0.5, 1.5), "beta": (-0.5, 0.5), "moving_mean": (-0.5, 0.5), "moving_variance": (0.5, 2.0)}
+
+
+def _scatter(model, rng):
+    for variable in model.variables:
+        if variable.name in NORM_VALUES:
+            variable.assign(rng.uniform(*NORM_VALUES[variable.name], variable.shape))
+    return model
 
 
 @pytest.fixture
@@ -20,8 +31,45 @@ def small_attack():
 
 @pytest.fixture
 def branched(two_stages):
-    """A maker of small networks with the branches that it is told: `branched("clean", "adversarial")`."""
-    return lambda *branches: two_stages(functools.partial(BranchedBatchNormalization, branches))
+    """A maker of small networks, each of whose branches says something else: `branched("clean", "adversarial")`."""
+
+    def make(*branches):
+        network = two_stages(functools.partial(BranchedBatchNormalization, branches))
+        return _scatter(network, np.random.default_rng(2))
+
+    return make
+
+
+@pytest.fixture
+def scattered():
+    """A function that has every batch norm of a model, in each branch, say something else: `scattered(model)`."""
+    return lambda model: _scatter(model, np.random.default_rng(3))
+
+
+@pytest.fixture
+def one_norm():
+    """A maker of networks of one batch norm of pixels, each with other values, and what they compute, in NumPy.
+
+    `encoder, features = one_norm("clean", "adversarial")`, and `features(images, training=…, branch="clean")` is
+    `(rows, 192)`; `one_norm()` has no branches.
+    """
+    rng = np.random.default_rng(4)
+
+    def make(*branches):
+        norm = BranchedBatchNormalization(branches) if branches else keras.layers.BatchNormalization()
+        inputs = keras.Input((8, 8, 3))
+        encoder = _scatter(keras.Model(inputs, keras.layers.Flatten(dtype="float32")(norm(inputs))), rng)
+
+        def features(images, *, training, branch=None):
+            gamma, beta, mean, variance = (norm.norm(branch) if branches else norm).get_weights()
+            pixels = np.asarray(images, np.float64)
+            if training:
+                mean, variance = pixels.mean(axis=(0, 1, 2)), pixels.var(axis=(0, 1, 2))
+            return ((pixels - mean) / np.sqrt(variance + norm.epsilon) * gamma + beta).reshape(len(pixels), -1)
+
+        return encoder, features
+
+    return make
 
 
 @pytest.fixture

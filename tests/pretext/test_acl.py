@@ -21,11 +21,10 @@ def _embeddings(model, views, branch):
         return np.stack([model.projector(model.encoder(view)) for view in tf.unstack(views, axis=1)])
 
 
-def test_the_loss_is_half_of_each_pairs(branched, small_attack, views, naive_nt_xent):
-    model, clean, moved = (
-        ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5)),
-        *_two(views),
-    )
+def test_the_loss_is_half_of_each_pairs(branched, scattered, small_attack, views, naive_nt_xent):
+    """Each pair through its own branch, and every branch says something else."""
+    model = scattered(ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5)))
+    clean, moved = _two(views)
     puzzle = model.pose(Batch(clean), SEED)
     terms = model.descend({"first": moved[:, 0], "second": moved[:, 1]}, puzzle, training=False)
     expected = [naive_nt_xent(_embeddings(model, clean, "clean")),
@@ -35,14 +34,31 @@ def test_the_loss_is_half_of_each_pairs(branched, small_attack, views, naive_nt_
     np.testing.assert_allclose(model.total(terms), (expected[0] + expected[1]) / 2, rtol=1e-4)
 
 
-def test_the_attack_climbs_the_attacked_pair_alone(branched, small_attack, views, naive_nt_xent):
-    model, clean, moved = (
-        ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5)),
-        *_two(views),
-    )
+def test_the_attack_climbs_the_attacked_pair_alone(branched, scattered, small_attack, views, naive_nt_xent):
+    model = scattered(ACL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5)))
+    clean, moved = _two(views)
     puzzle = model.pose(Batch(clean), SEED)
     climbed = model.climb({"first": moved[:, 0], "second": moved[:, 1]}, puzzle, None, training=False)
     np.testing.assert_allclose(climbed, naive_nt_xent(_embeddings(model, moved, "adversarial")), rtol=1e-4)
+
+
+def test_in_training_the_two_views_of_a_pair_share_their_statistics(one_norm, small_attack, views, naive_nt_xent):
+    """The second view has less contrast, which only statistics of its own would undo."""
+    encoder, features = one_norm("clean", "adversarial")
+    model = ACL(encoder, attack=small_attack(), projection=(5,), projection_norms="none")
+    kernel, bias = model.projector.get_weights()
+    clean = {"first": views(2)[:, 0], "second": 0.3 * views(2)[:, 1]}
+    moved = {name: view**2 for name, view in clean.items()}
+    expected = {}
+    for branch, pair in (("clean", clean), ("adversarial", moved)):
+        together = features(tf.concat(list(pair.values()), 0), training=True, branch=branch) @ kernel + bias
+        expected[branch] = naive_nt_xent(together.reshape(2, 8, 5))
+    puzzle = model.pose(Batch(tf.stack(list(clean.values()), 1)), SEED)
+    climbed = model.climb(moved, puzzle, None, training=True)
+    np.testing.assert_allclose(climbed, expected["adversarial"], rtol=1e-4)
+    terms = model.descend(moved, puzzle, training=True)
+    np.testing.assert_allclose(terms["clean_contrast"], expected["clean"], rtol=1e-4)
+    np.testing.assert_allclose(terms["adversarial_contrast"], expected["adversarial"], rtol=1e-4)
 
 
 def test_an_adversarial_pass_leaves_the_clean_branch_untouched(branched, small_attack, views):
@@ -67,13 +83,14 @@ def test_both_views_are_attacked_at_once(two_stages, small_attack, views):
         assert 0.05 < distance.max() <= 0.1 + 1e-6
 
 
-def test_the_invariances_see_the_image_as_it_was(two_stages, small_attack, views):
-    model = ACLAIR(two_stages(), attack=small_attack(), projection=(5,))
+def test_the_invariances_see_the_image_as_it_was(branched, scattered, small_attack, views):
+    """And through the clean branch, as the clean views."""
+    model = scattered(ACLAIR(branched("clean", "adversarial"), attack=small_attack(), projection=(5,)))
     assert model.views == ("annealed", "annealed", "original") and model.loss_weights["sir"] == 0.25
     clean, moved = views(3), views(3)[:, :2] * 0.9
     puzzle = model.pose(Batch(clean), SEED)
     terms = model.descend({"first": moved[:, 0], "second": moved[:, 1]}, puzzle, training=False)
-    z = [model(view) for view in (*tf.unstack(clean, axis=1), *tf.unstack(moved, axis=1))]
+    z = [*_embeddings(model, clean, "clean"), *_embeddings(model, moved, "adversarial")]
     likeness = {
         pair: _log_likeness(z[pair[0]], z[pair[1]]) for pair in ((0, 2), (1, 2), (3, 2), (4, 2), (3, 0), (4, 1))
     }

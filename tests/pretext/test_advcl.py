@@ -17,9 +17,9 @@ PSEUDO = tf.constant(np.stack([np.arange(8) % 2, np.arange(8) % 3], 1))
 THREE = ("clean", "adversarial", "pseudo")
 
 
-def test_the_terms_are_those_of_the_definition(branched, small_attack, views, naive_nt_xent):
+def test_the_terms_are_those_of_the_definition(branched, scattered, small_attack, views, naive_nt_xent):
     """Four views through two branches, the clusters through the third, each with its own perturbation."""
-    model = AdvCL(branched(*THREE), attack=small_attack(), pseudo_sizes=(2, 3), projection=(6, 5))
+    model = scattered(AdvCL(branched(*THREE), attack=small_attack(), pseudo_sizes=(2, 3), projection=(6, 5)))
     given, puzzle, moved = _posed(model, views)
     embeddings = [_through(model, "adversarial", moved["contrastive"])]
     embeddings += [_through(model, "clean", given[:, number]) for number in (1, 2, 3)]
@@ -35,8 +35,8 @@ def test_the_terms_are_those_of_the_definition(branched, small_attack, views, na
     np.testing.assert_allclose(model.total(terms), terms["contrastive"] + 0.2 * expected, rtol=1e-5)
 
 
-def test_the_attack_climbs_what_the_weights_descend(branched, small_attack, views):
-    model = AdvCL(branched(*THREE), attack=small_attack(), pseudo_sizes=(2, 3), projection=(6, 5))
+def test_the_attack_climbs_what_the_weights_descend(branched, scattered, small_attack, views):
+    model = scattered(AdvCL(branched(*THREE), attack=small_attack(), pseudo_sizes=(2, 3), projection=(6, 5)))
     _, puzzle, moved = _posed(model, views)
     climbed = model.climb(moved, puzzle, model.context(puzzle, training=False), training=False)
     np.testing.assert_allclose(climbed, model.total(model.descend(moved, puzzle, training=False)), rtol=1e-5)

@@ -45,6 +45,28 @@ def test_the_loss_is_that_of_the_definition(pair, small_attack, views):
     np.testing.assert_allclose(climbed, -_cosine(attacked, taught), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_attacked_images_go_through_their_own_branch_by_the_statistics_of_the_mode(
+    training, one_norm, small_attack, views
+):
+    """Clean ones through the clean branch, and the teacher's answer is that of inference in either mode."""
+    (student, features), (teacher, answers) = one_norm("clean", "adversarial"), one_norm()
+    model = DeACL(student, teacher, attack=small_attack(), start="own")
+    images = views(1)[:, 0]
+    moved = images**2
+    clean, attacked = (
+        features(seen, training=training, branch=branch) for seen, branch in ((images, "clean"), (moved, "adversarial"))
+    )
+    taught = answers(images, training=False)
+    puzzle = model.share(model.pose(Batch(images[:, tf.newaxis]), SEED), training=training)
+    climbed = model.climb({"images": moved}, puzzle, None, training=training)
+    np.testing.assert_allclose(climbed, -_cosine(attacked, taught), rtol=1e-4)
+    terms = model.descend({"images": moved}, puzzle, training=training)
+    np.testing.assert_allclose(terms["cosine_to_teacher"], _cosine(clean, taught), rtol=1e-4)
+    np.testing.assert_allclose(terms["cosine_under_attack"], _cosine(attacked, clean), rtol=1e-4)
+    np.testing.assert_allclose(model.total(terms), -_cosine(clean, taught) - 2 * _cosine(attacked, clean), rtol=1e-4)
+
+
 def test_the_student_is_trained_and_the_teacher_is_not(pair, small_attack, tiny_images):
     model = DeACL(*pair, attack=small_attack(), start="own", view="original")
     model.compile(optimizer=keras.optimizers.SGD(0.1))

@@ -60,20 +60,43 @@ def test_the_slow_encoder_follows_the_weights(branched, small_attack, views):
     assert len(model.trainable_variables) == len(model.encoder.trainable_variables) + 2
 
 
-def test_the_second_view_is_seen_slowly_by_statistics_of_its_own(branched, small_attack, views, naive_nt_xent):
-    model = DynACL(branched("clean", "adversarial"), attack=small_attack(), **OPTIONS)
+def test_the_second_view_is_seen_slowly_by_statistics_of_its_own(
+    branched, scattered, small_attack, views, naive_nt_xent
+):
+    """In both pairs, each through its own branch of both encoders."""
+    model = DynACL(branched("clean", "adversarial"), attack=small_attack(), **{**OPTIONS, "projection_norms": "all"})
+    scattered(model)
     for variable in model.slow[0].trainable_variables:
         variable.assign(variable * 0.7 + 0.05)
     puzzle = model.pose(Batch(views(2)), SEED)
-    terms = model.descend(puzzle.inputs, puzzle, training=False)
-    first, second = tf.unstack(views(2), axis=1)
-    with norm_branch("clean"):
-        z = np.stack([model.projector(model.encoder(first)), model.slow[1](model.slow[0](second))])
-    np.testing.assert_allclose(terms["clean_contrast"], naive_nt_xent(z), rtol=1e-4)
+    moved = {name: view**2 for name, view in puzzle.inputs.items()}
+    expected = {}
+    for branch, pair in (("clean", puzzle.inputs), ("adversarial", moved)):
+        with norm_branch(branch):
+            z = [model.projector(model.encoder(pair["first"])), model.slow[1](model.slow[0](pair["second"]))]
+        expected[branch] = naive_nt_xent(np.stack(z))
+    terms = model.descend(moved, puzzle, training=False)
+    np.testing.assert_allclose(terms["clean_contrast"], expected["clean"], rtol=1e-4)
+    np.testing.assert_allclose(terms["adversarial_contrast"], expected["adversarial"], rtol=1e-4)
+    climbed = model.climb(moved, puzzle, None, training=False)
+    np.testing.assert_allclose(climbed, expected["adversarial"], rtol=1e-4)
     buffers = [v for v in model.slow[0].non_trainable_variables if "/clean/moving" in v.path]
     before = [v.numpy() for v in buffers]
     model.descend(puzzle.inputs, puzzle, training=True)
     assert all((v.numpy() != old).any() for v, old in zip(buffers, before, strict=True))
+
+
+def test_the_attack_moves_the_view_that_is_seen_slowly_as_well(branched, scattered, small_attack, views):
+    """From the images, so that what no gradient reaches stays; either view alone makes the loss higher."""
+    attack = small_attack(random_start=False)
+    model = scattered(DynACL(branched("clean", "adversarial"), attack=attack, **OPTIONS))
+    puzzle = model.pose(Batch(views(2)), SEED)
+    moved = model._attack(attack, model.climb, puzzle, SEED).inputs
+    start = model.climb(puzzle.inputs, puzzle, None, training=False)
+    for name in ("first", "second"):
+        assert np.mean(np.abs(moved[name] - puzzle.inputs[name]) > 0.09) > 0.25
+        climbed = model.climb({**puzzle.inputs, name: moved[name]}, puzzle, None, training=False)
+        assert (climbed > start).numpy().all()
 
 
 def test_the_slow_encoder_is_handed_over(branched, small_attack, views, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from advss_tf.encoders import norm_branch
 from advss_tf.errors import InvalidInput
 from advss_tf.pretext import RoCL
 from advss_tf.training import Batch
@@ -33,6 +34,43 @@ def test_the_attack_turns_a_view_from_the_other(two_stages, small_attack, views,
     np.testing.assert_allclose(
         climbed, naive_nt_xent(np.stack([model(given[:, 0] * 0.9), model(given[:, 1])])), rtol=1e-4
     )
+
+
+def test_with_branches_the_attacked_view_goes_through_its_own(branched, scattered, small_attack, views, naive_nt_xent):
+    """Through its own branch of encoder and projection, and both views that are not attacked through the clean one."""
+    model = RoCL(branched("clean", "adversarial"), attack=small_attack(), projection=(6, 5), projection_norms="all")
+    scattered(model)
+    given = views(2)
+    moved, puzzle, z = given[:, 0] ** 2, model.pose(Batch(given), SEED), []
+    for branch, images in (("adversarial", moved), ("clean", given[:, 0]), ("clean", given[:, 1])):
+        with norm_branch(branch):
+            z.append(model.projector(model.encoder(images)))
+    z = np.stack(z)
+    climbed = model.climb({"images": moved}, puzzle, model.context(puzzle, training=False), training=False)
+    np.testing.assert_allclose(climbed, naive_nt_xent(z[::2]), rtol=1e-4)
+    terms = model.descend({"images": moved}, puzzle, training=False)
+    np.testing.assert_allclose(terms["contrastive"], naive_nt_xent(z), rtol=1e-4)
+    np.testing.assert_allclose(terms["adversarial_contrast"], naive_nt_xent(z[::2]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_mode_says_whose_statistics_are_used(training, one_norm, small_attack, views, naive_nt_xent):
+    """In training those of each stream's images, in inference the running ones, while attacking as well."""
+    encoder, features = one_norm("clean", "adversarial")
+    model = RoCL(encoder, attack=small_attack(), projection=(5,))
+    kernel, bias = model.projector.get_weights()
+
+    def embedded(images, branch):
+        return features(images, training=training, branch=branch) @ kernel + bias
+
+    first, other = views(2)[:, 0], 0.3 * views(2)[:, 1]
+    moved, puzzle = first**2, model.pose(Batch(tf.stack([first, other], 1)), SEED)
+    attacked, alone = embedded(moved, "adversarial"), embedded(other, "clean")
+    clean = embedded(tf.concat([first, other], 0), "clean").reshape(2, 8, 5)
+    climbed = model.climb({"images": moved}, puzzle, model.context(puzzle, training=training), training=training)
+    np.testing.assert_allclose(climbed, naive_nt_xent(np.stack([attacked, alone])), rtol=1e-4)
+    terms = model.descend({"images": moved}, puzzle, training=training)
+    np.testing.assert_allclose(terms["contrastive"], naive_nt_xent(np.stack([attacked, *clean])), rtol=1e-4)
 
 
 def test_one_sided_the_value_is_the_same_and_the_gradient_another(two_stages, small_attack, views):

@@ -22,6 +22,18 @@ def test_the_loss_is_that_of_the_definition(count, two_stages, views, naive_nt_x
     np.testing.assert_allclose(terms["contrastive"], naive_nt_xent(embeddings, 0.3), rtol=1e-5)
 
 
+def test_in_training_the_views_share_their_statistics(one_norm, views, naive_nt_xent):
+    """The second view has less contrast, which only statistics of its own would undo."""
+    encoder, features = one_norm()
+    model = SimCLR(encoder, projection=(5,))
+    kernel, bias = model.projector.get_weights()
+    given = tf.stack([views(2)[:, 0], 0.3 * views(2)[:, 1]], 1)
+    together = features(tf.concat([given[:, 0], given[:, 1]], 0), training=True) @ kernel + bias
+    puzzle = model.pose(Batch(given), tf.constant([0, 0]))
+    terms = model.descend(puzzle.inputs, puzzle, training=True)
+    np.testing.assert_allclose(terms["contrastive"], naive_nt_xent(together.reshape(2, 8, 5)), rtol=1e-4)
+
+
 def test_it_learns_to_find_the_other_view(two_stages, tiny_images):
     model = SimCLR(two_stages(), views=("weak", "weak"), projection=(16,), temperature=0.2)
     model.compile(optimizer=keras.optimizers.Adam(0.01))
