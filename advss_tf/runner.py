@@ -44,7 +44,16 @@ def run(
             what it starts from.
     """
     chosen = planned(recipe, stages)
-    _claim(workdir, recipe)
+    own = _claim(workdir, recipe)
+    try:
+        _run(recipe, workdir, chosen, screen)
+    except InvalidInput:
+        if own:  # a recipe that is refused before anything was learned may be corrected, and go on here
+            workdir.release()
+        raise
+
+
+def _run(recipe: config.Recipe, workdir: Workdir, chosen: Sequence[str], screen: Screen | None) -> None:
     strategy = get_strategy(recipe.strategy)  # before any tensor: a cluster must be joined first
     keras.config.set_dtype_policy(recipe.precision)
     screen = screen or Screen(workdir.log if is_chief(strategy) else None)
@@ -105,12 +114,12 @@ def _unfinished(names: Sequence[str], workdir: Workdir, screen: Screen) -> list[
     return [name for name in names if workdir.finished(name) is None]
 
 
-def _claim(workdir: Workdir, recipe: config.Recipe) -> None:
-    """Makes the folder this recipe's, or refuses if it is another's."""
+def _claim(workdir: Workdir, recipe: config.Recipe) -> bool:
+    """Makes the folder this recipe's, or refuses if it is another's. Whether it was nobody's before."""
     if not workdir.recipe.is_file():
         with replacing(workdir.recipe) as file:
             file.write(config.dump_recipe(recipe).encode())
-        return
+        return True
     changes = config.difference(config.load_recipe(workdir.recipe), recipe)
     if changes:
         raise InvalidInput(
@@ -118,3 +127,4 @@ def _claim(workdir: Workdir, recipe: config.Recipe) -> None:
             expected="the same recipe, or a new --workdir",
             received="; ".join(changes),
         )
+    return False

@@ -149,6 +149,16 @@ class Workdir:
         """Digests of the files beside the images that a training learns from, where there are any."""
         return self.root / stage / "taught_by.json"
 
+    def release(self) -> None:
+        """Takes back what says whose run this folder is, if nothing else but the log is in it."""
+        claims = {self.recipe, self.data, *self.root.glob("*/taught_by.json")}
+        if {path for path in self.root.rglob("*") if path.is_file()} <= claims | {self.log}:
+            for path in claims:
+                path.unlink(missing_ok=True)
+            for folder in {path.parent for path in claims} - {self.root}:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
     def done(self, stage: str) -> Path:
         """The file whose presence says that a stage is finished; it holds the stage's result."""
         return self.root / stage / "done.json"

@@ -57,6 +57,22 @@ def test_json_refuses_what_json_has_not(tmp_path):
     assert not (tmp_path / "b.json").exists()
 
 
+def test_a_folder_is_released_if_it_says_no_more_than_whose_it_is(tmp_path):
+    workdir = Workdir(tmp_path)
+    claims = (workdir.recipe, workdir.data, workdir.taught_by("pretrain"))
+    for kept in (tmp_path / "pretrain" / "history.jsonl", tmp_path / "notes.txt", None):
+        for path in (*claims, workdir.log, kept):
+            if path is not None:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text("{}")
+        workdir.release()
+        assert [path.is_file() for path in claims] == 3 * [kept is not None]
+        if kept is not None:
+            kept.unlink()
+    assert list(tmp_path.iterdir()) == [workdir.log]
+    Workdir(tmp_path / "nowhere").release()
+
+
 def test_a_stage_is_finished_when_its_result_is_there(tmp_path):
     workdir = Workdir(tmp_path)
     assert workdir.finished("pretrain") is None

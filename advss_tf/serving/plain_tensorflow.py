@@ -116,13 +116,27 @@ def encoded_difference(loaded: Any, images: Any) -> float:
     pixels = np.round(images * 255).astype(np.uint8)
     files = tf.stack([tf.io.encode_png(image) for image in pixels])
     found = loaded.signatures["encoded"](image_bytes=files)
-    same = loaded.signatures["serving_default"](images=tf.constant(pixels.astype(np.float32) / 255.0))
-    return relative_difference(found["probabilities"].numpy(), same["probabilities"].numpy())
+    same = run_signatures(loaded, pixels.astype(np.float32) / 255.0)
+    return output_difference("probabilities", found["probabilities"].numpy(), same)
+
+
+def output_difference(name: str, values: Any, expected: Mapping[str, Any]) -> float:
+    """How far the values of an output are from the expected ones, relative where these are large.
+
+    What logits differ by, the probabilities do by half of it at most: theirs is in units of half the largest logit,
+    where logits are at hand and that is above 1.
+    """
+    import numpy as np
+
+    difference = relative_difference(values, expected[name])
+    if name == "probabilities" and "logits" in expected:
+        difference /= max(1.0, float(np.max(np.abs(expected["logits"]), initial=0.0)) / 2)
+    return difference
 
 
 def largest_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
     """The largest difference between outputs by name. Labels are names of classes, which are compared themselves."""
-    numbers = [relative_difference(value, expected[name]) for name, value in found.items() if value.dtype.kind == "f"]
+    numbers = [output_difference(name, value, expected) for name, value in found.items() if value.dtype.kind == "f"]
     classes = [lost_probability(found["classes"], expected["probabilities"])] if "classes" in found else []
     return max(numbers + classes)
 

@@ -28,7 +28,7 @@ from advss_tf.encoders.handoff import is_ensemble, read_card
 from advss_tf.errors import InvalidInput
 from advss_tf.serving import plain_tensorflow
 from advss_tf.serving.export import network_of
-from advss_tf.serving.plain_tensorflow import largest_difference, lost_probability, relative_difference
+from advss_tf.serving.plain_tensorflow import largest_difference, lost_probability, output_difference
 
 TOLERANCES = {"float32": 1e-5, "float16": 2.0**-9, "bfloat16": 2.0**-6}
 """By the coarsest numbers that an export computes with, in units of the largest output where that is above 1."""
@@ -49,8 +49,8 @@ def verify_export(
 
     Compared, on the CPU: the outputs with `expected`; batches of 1, 3 and 7 with the full batch; the loaded object
     called directly; PNG files with the same pixels; the outputs of `saved_model_cli run`, which loads the model as a
-    server does. Each may differ by 1e-5, relative to the largest expected value where that is above 1, and a class by
-    so much of its probability.
+    server does. Each may differ by 1e-5, relative to the largest expected value where that is above 1 (probabilities:
+    to half the largest logit), and a class by so much of its probability.
 
     An export that computes in float16 or bfloat16 may differ by twice the spacing of these numbers at 1, 2^-9 or
     2^-6: what is rounded after each layer depends on the order of the sums before it. Measured on a ResNet-20 and a
@@ -181,7 +181,7 @@ def _by_output(expected: Any, outputs: Mapping[str, np.ndarray]) -> dict[str, np
 def _difference(name: str, values: np.ndarray, outputs: Mapping[str, np.ndarray]) -> float:
     if name == "classes":
         return lost_probability(values, outputs["probabilities"])
-    return relative_difference(outputs[name], values)
+    return output_difference(name, outputs[name], {**outputs, name: values})
 
 
 def _refuse_differences(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

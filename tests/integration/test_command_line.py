@@ -202,6 +202,17 @@ def test_a_stage_that_lacks_what_it_starts_from_says_so(story, tmp_path, capsys)
     assert "A stage needs what `pretrain` makes" in capsys.readouterr().err
 
 
+def test_a_run_that_is_refused_before_it_has_learned_anything_leaves_its_folder_to_a_better_one(
+    story, tmp_path, capsys
+):
+    task = f"{{kind: deacl, teacher: {story[1]}/pretrain/encoder}}"
+    for width in (2, 3):
+        changes = ("--set", f"encoder.width={width}", "--set", f"pretrain.task={task}")
+        assert train("--config", story[0], "--workdir", tmp_path / "run", *changes) == 2
+        assert "Teacher and student do not take and give the same shapes" in capsys.readouterr().err
+        assert [path.name for path in (tmp_path / "run").rglob("*")] == ["run.log"]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

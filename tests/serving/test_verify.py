@@ -16,6 +16,7 @@ from advss_tf.serving.plain_tensorflow import (
     coarsest_dtype,
     largest_difference,
     lost_probability,
+    output_difference,
     relative_difference,
 )
 from advss_tf.serving.verify import outputs_on_cpu
@@ -143,6 +144,12 @@ def test_relative_difference_by_hand():
     assert relative_difference([4.0, 8.0], [4.0, 10.0]) == 0.2  # above 1: in units of the largest
     assert relative_difference([1.0], [1.0, 1.0]) == float("inf")
     assert relative_difference([np.nan], [1.0]) == float("inf")
+    sure = {"logits": np.array([-400.0, 300.0]), "probabilities": np.array([0.0, 1.0])}
+    assert output_difference("probabilities", [0.02, 0.98], sure) == pytest.approx(0.02 / 200)
+    assert output_difference("logits", [-400.0, 304.0], sure) == pytest.approx(4 / 400)
+    assert output_difference("probabilities", [np.nan, 1.0], sure) == float("inf")
+    unsure = {**sure, "logits": np.array([1.0, -1.5])}
+    assert output_difference("probabilities", [0.02, 0.98], unsure) == pytest.approx(0.02)
 
 
 def test_a_class_is_as_far_off_as_it_is_less_probable():
