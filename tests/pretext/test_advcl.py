@@ -35,6 +35,17 @@ def test_the_terms_are_those_of_the_definition(branched, scattered, small_attack
     np.testing.assert_allclose(model.total(terms), terms["contrastive"] + 0.2 * expected, rtol=1e-5)
 
 
+def test_in_training_every_view_has_statistics_of_its_own(one_norm, small_attack, views, naive_nt_xent):
+    encoder, features = one_norm("clean", "adversarial")
+    model = AdvCL(encoder, attack=small_attack(), projection=(5,), projection_norms="none", base_temperature=None)
+    given, puzzle, moved = _posed(model, lambda count: views(count) * np.array([1, 0.8, 0.5, 0.2])[:, None, None, None])
+    seen = [(moved["contrastive"], "adversarial"), *((given[:, number], "clean") for number in (1, 2, 3))]
+    kernel, bias = (weight.numpy() for weight in model.projector.weights)
+    embeddings = [features(view, training=True, branch=branch) @ kernel + bias for view, branch in seen]
+    terms = model.descend(moved, puzzle, training=True)
+    np.testing.assert_allclose(terms["contrastive"], naive_nt_xent(np.stack(embeddings)), rtol=1e-3)
+
+
 def test_the_attack_climbs_what_the_weights_descend(branched, scattered, small_attack, views):
     model = scattered(AdvCL(branched(*THREE), attack=small_attack(), pseudo_sizes=(2, 3), projection=(6, 5)))
     _, puzzle, moved = _posed(model, views)
