@@ -1,4 +1,6 @@
-"""Two workers on loopback: identical weights, and those of one process on the same global batches."""
+"""Two workers on loopback: identical weights, and those of one process on the same global batches, to the running
+statistics of batch norm, which all workers compute together.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +35,7 @@ digits = load_data("digits", labels_per_class=20)
 with strategy.scope():
     images = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(4, 3, activation="relu", kernel_initializer=keras.initializers.HeNormal(seed=1))(images)
+    x = keras.layers.BatchNormalization(synchronized=True)(x)
     encoder = keras.Model(images, keras.layers.Flatten()(x))
     model = RobustClassifier(encoder, 10, attack=ProjectedGradientDescent(Linf(0.1), num_steps=2))
     model.compile(SGD(0.05, momentum=0.9, clip_norm=1.0))
