@@ -96,8 +96,10 @@ def _stage(here: Run, name: str) -> None:
     if name not in _SHARED and not is_chief(here.strategy):
         return
     started, folder = time.monotonic(), here.workdir.stage(name)
-    # What was begun before goes on: the seconds are then those of its last part.
-    resumed = {"resumed": True} if folder.is_dir() and any(folder.iterdir()) else {}
+    # What was begun before goes on: the seconds are then those of its last part. A note of what it is taught by, as a
+    # grid leaves it beforehand, is no beginning.
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    resumed = {"resumed": True} if before - {here.workdir.taught_by(name)} else {}
     result = STAGES[name](here)
     if is_chief(here.strategy):
         write_json(here.workdir.done(name), {**result, "seconds": round(time.monotonic() - started, 1), **resumed})

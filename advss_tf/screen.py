@@ -60,14 +60,16 @@ class Screen:
             self.tell(line)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table, to the screen; its rows also to the log."""
+        """A table, to the screen; its rows also to the log. Where there is no terminal, none of its cells is broken."""
         table = Table(title=title, title_justify="left")
         for number, column in enumerate(columns):
             table.add_column(column, justify="right" if number else "left", overflow="fold")
         for row in rows:
             table.add_row(*row)
             _LOG.info(" | ".join(row))
-        self.console.print(table)
+        if not self.console.is_terminal:  # a file has no edge
+            table.width = self.console.measure(table, options=self.console.options.update(max_width=_WIDEST)).maximum
+        self.console.print(table, crop=False)
 
     @contextmanager
     def bar(self, name: str, *, total: int) -> Iterator[Advance | None]:
@@ -86,6 +88,7 @@ class Screen:
 
 
 _LOG = standard_logging.getLogger("advss_tf.run")
+_WIDEST = 10_000
 
 
 def _log_to(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
 
@@ -42,6 +43,17 @@ def test_a_table_has_all_its_cells():
     screen.table("Accuracy", ["model", "clean"], [["digits", "88.6 %"]])
     for text in ("Accuracy", "model", "clean", "digits", "88.6 %"):
         assert text in page.getvalue()
+
+
+def test_a_table_in_a_file_breaks_no_cell_and_one_on_a_terminal_keeps_to_its_width():
+    columns = ["cell", *(f"accuracy {number}" for number in range(9))]
+    cells = ["advcl-without-high-frequency SLF", *(f"9{number}.5 ± 10.25 %" for number in range(9))]
+    for terminal in (False, True):
+        screen, page = make(terminal=terminal)
+        screen.table("Accuracy", columns, [cells])
+        lines = re.sub(r"\x1b\[[\d;]*m", "", page.getvalue()).splitlines()
+        whole = [line for line in lines if all(cell in line for cell in cells)]
+        assert (len(whole), max(map(len, lines)) > 160) == ((0, False) if terminal else (1, True))
 
 
 def test_a_quiet_screen_writes_its_lines_into_the_log_alone(tmp_path):

@@ -83,11 +83,12 @@ def _told(root):
     [
         # The cells do pretrain, finetune, evaluate, and, with the pretraining taken over, finetune, evaluate.
         (1, ["checkpoint"], [["pretrain"], ["pretrain"]], {("pretrain", 0), ("pretrain", 1)}),
+        (1, ["taught_by.json"], [[], []], set()),
         pytest.param(2, ["checkpoint"], [["finetune"], []], {("finetune", 0)}, marks=pytest.mark.slow),
         pytest.param(5, ["part"], [[], ["evaluate"]], set(), marks=pytest.mark.slow),
         pytest.param(2, [], [[], []], set(), marks=pytest.mark.slow),
     ],
-    ids=["pretrain", "finetune", "evaluate", "before anything was written"],
+    ids=["pretrain", "what pretraining is taught by", "finetune", "evaluate", "before anything was written"],
 )
 def test_what_went_on_after_a_kill_says_so_and_has_no_seconds(
     cut, written, told, left_out, record, tmp_path, monkeypatch

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from advss_tf.evaluation.records.record import CLEAN, WORST, Record, epsilon_text
@@ -27,6 +29,9 @@ MAX_CLASSES = 20
 # More bands than this hide each other.
 MAX_BANDS = 4
 _MAX_MARKED, _MAX_TRAINED = 12, 4
+# A legend that figures have room for, in inches; the share of their width to the right of the labels of the y axis.
+_SHORT, _ROOM = 0.5, 0.86
+_LEGEND: dict[str, Any] = {"bbox_to_anchor": (-0.01, 1.0), "handletextpad": 0.6, "labelspacing": 0.3}
 
 History = Sequence[Mapping[str, Any]]
 
@@ -47,8 +52,7 @@ def accuracy_against_epsilon(records: Sequence[Record], *, names: Sequence[str] 
     grey_levels = threat == "Linf"
     scale = 255 if grey_levels else 1
     with mpl.rc_context(SETTINGS):
-        # A long legend takes no room from the curves.
-        figure, axes = panel(height=3.9 + 0.2 * max(0, len(records) - 2))
+        figure, axes = panel()
         for number, (record, name) in enumerate(zip(records, names or [r.name for r in records], strict=True)):
             rows = [record.result(CLEAN), *(record.result(WORST, eps=eps) for eps in record.epsilons)]
             places = [row.eps * scale for row in rows]
@@ -204,17 +208,37 @@ def band_look(number: int) -> dict[str, Any]:
     return {"color": SERIES[number % len(SERIES)], "alpha": 0.16, "linewidth": 0}
 
 
-def draw_legend(axes: Axes, *, columns: int) -> None:
-    """A legend above the axes, where there is something to tell apart."""
-    if len(axes.get_legend_handles_labels()[0]) > 1:
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(-0.01, 1.0),
-            ncols=columns,
-            borderaxespad=0.2,
-            handletextpad=0.6,
-            labelspacing=0.3,
-        )
+def draw_legend(
+    axes: Axes, *, columns: int, handles: Sequence[Artist] | None = None, room: float = _ROOM, **look: Any
+) -> float:
+    """A legend above the axes, where there is something to tell apart; a long one makes the figure higher.
+
+    Beside a legend that is wider than the figure the layout would leave no room for the axes, so it has as many columns
+    as fit, up to `columns`.
+
+    Args:
+        axes: The only axes of their figure.
+        columns: The most columns.
+        handles: What is explained; default: what is drawn and has a label.
+        room: The share of the figure's width that the legend may take.
+        look: Further arguments of `Axes.legend`.
+
+    Returns:
+        Its height in points, 0 where there is none.
+    """
+    handles = axes.get_legend_handles_labels()[0] if handles is None else handles
+    if len(handles) < 2:
+        return 0.0
+    figure = cast(Figure, axes.figure)
+    for number in range(columns, 0, -1):
+        legend = axes.legend(handles=handles, loc="lower left", ncols=number, borderaxespad=0.2, **_LEGEND | look)
+        size = legend.get_window_extent()
+        if size.width <= room * figure.bbox.width:
+            break
+    # A long legend takes no room from the curves.
+    inches = size.height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0.0, inches - _SHORT))
+    return 72 * inches
 
 
 def legend_text(name: str, *, longest: int = 40) -> str:

@@ -109,7 +109,7 @@ def _drawn(
     highest: float,
 ) -> str:
     with mpl.rc_context(SETTINGS):
-        figure, plot = panel(height=3.9 + 0.2 * max(0, len(curves) - 2))
+        figure, plot = panel()
         for number, (same, label) in enumerate(zip(curves, labels, strict=True)):
             points = _together([points_of(each) for each in same])
             places = sorted(points)
@@ -121,11 +121,10 @@ def _drawn(
             means = [average(points[place]) for place in places]
             plot.plot(places, means, label=legend_text(label), **curve_look(number) | few)
         percent_axis(plot, highest=highest)
-        if title:
-            lines = -(-len(curves) // 2) if len(curves) > 1 else 0
-            plot.set_title(legend_text(title), loc="left", fontsize=11.5, fontweight="bold", pad=10 + 16 * lines)
         dress(plot, curves)
-        draw_legend(plot, columns=2)
+        height = draw_legend(plot, columns=2)
+        if title:
+            plot.set_title(legend_text(title), loc="left", fontsize=11.5, fontweight="bold", pad=8 + height)
         return svg_text(figure)
 
 

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 
 from advss_tf.evaluation.records.record import WORST
 from advss_tf.evaluation.records.statistics import mean_interval
-from advss_tf.evaluation.report.figures import MARKERS, MAX_BANDS, legend_text
+from advss_tf.evaluation.report.figures import MARKERS, MAX_BANDS, draw_legend, legend_text
 from advss_tf.evaluation.report.grid_figures import Panel, average
 from advss_tf.evaluation.report.grid_table import Outcome, ball_text, by_norm, grouped, judged_epsilons, measured
 from advss_tf.evaluation.report.svg import MUTED, SERIES, SETTINGS, panel, svg_text
@@ -48,7 +48,7 @@ def _scatter(outcomes: Sequence[Outcome], axes: Sequence[str], radii: Mapping[st
     colours, shapes = _numbered(groups, axes[:1]), _numbered(groups, axes[-1:])
     spread = len(groups) <= MAX_BANDS and any(len(same) > 1 for same in groups)
     with mpl.rc_context(SETTINGS):
-        figure, plot = panel(height=4.6 + 0.2 * (len(colours) + len(shapes)) / 2)
+        figure, plot = panel(height=5.0)
         for same, epoch in zip(groups, epochs, strict=True):
             records = measured(same)
             cleans = [record.clean_acc for record in records]
@@ -124,10 +124,8 @@ def _key(
         handles.append(_sample("no best: picked by accuracy, or 0", markersize=_SMALLEST_AREA**0.5, **faint))
     if intervals:
         handles.append(Line2D([], [], label="95 % t-interval", color=MUTED, alpha=0.6, linewidth=1))
-    plot.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.2,
-        handlelength=1.6, fontsize=9.5,
-    )  # fmt: skip
+    look: dict[str, Any] = {"bbox_to_anchor": (-0.1, 1.0), "columnspacing": 1.2, "handlelength": 1.6, "fontsize": 9.5}
+    draw_legend(plot, columns=3, handles=handles, room=0.95, **look)
 
 
 def _sample(label: str, **look: Any) -> Line2D:

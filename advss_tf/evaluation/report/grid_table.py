@@ -123,7 +123,7 @@ def grid_table(outcomes: Sequence[Outcome], *, axes: Sequence[str]) -> Table:
         if any(outcome.status != "not run" for outcome in same)
     ]
     heads = [*axes, "runs", "clean", *(["ε"] if several else []), *(attack_title(attack) for attack in judged)]
-    columns = [capital(head) for head in [*heads, "epochs to best", "pretraining took", "finetuning took"]]
+    columns = [capital(head) for head in [*heads, "epochs to best", "pretrain time", "finetune time"]]
     words = tuple(range(len(axes)))
     return Table(tuple(columns), tuple((row,) for row in rows), text=words or (0,))
 

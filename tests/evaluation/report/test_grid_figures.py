@@ -288,3 +288,23 @@ def test_figures_have_no_colours_of_their_own_and_names_are_text():
     for svg in (scatter(outcomes), robust_by_epoch(outcomes, axes=AXES)[0].svg):
         assert not re.findall(r": ?#[0-9a-f]{3,6}\b", svg)
         assert any("<b>&" in word for word in texts(svg))
+
+
+def test_long_names_leave_the_axes_their_width_and_are_all_within_the_figure(drawn):
+    """Names as long as those of configs/grid_digits_contrastive.yaml, where three columns would be wider than it."""
+    names = ("simclr", "advcl-without-high-frequency", "advcl-without-pseudo-labels", "deacl-with-weights-of-its-own")
+    outcomes = [run(name, "P3", finetuning, seed) for name in names for finetuning in ("F3", "F4") for seed in (0, 1)]
+    for short in (False, True):
+        for outcome in outcomes if short else ():
+            outcome.place["task"] = outcome.place["task"][:6]
+        clean_against_robust(outcomes, axes=AXES)
+        robust_by_epoch(outcomes, axes=AXES)
+        sizes = []
+        for axes in drawn:
+            figure = axes.figure
+            figure.draw_without_rendering()
+            legend, box = axes.get_legend().get_window_extent(), axes.get_window_extent()
+            assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width and legend.y1 <= figure.bbox.height
+            sizes.append((box.width / figure.bbox.width, box.height / 72))
+        assert min(width for width, _ in sizes) > 0.75 and min(height for _, height in sizes) > 2.4
+        drawn.clear()

@@ -66,7 +66,7 @@ def test_a_mean_over_seeds_has_its_t_interval_and_one_run_has_none():
     outcomes.append(run("P3-F4", 0, record=record(), history=history(0.1, 0.2), pretrain_seconds=61.0))
     columns, rows = plain_table(outcomes, AXES)
     assert columns == [
-        "Pretraining", "Finetuning", "Runs", "Clean", "PGD-20", "Epochs to best", "Pretraining took", "Finetuning took",
+        "Pretraining", "Finetuning", "Runs", "Clean", "PGD-20", "Epochs to best", "Pretrain time", "Finetune time",
     ]  # fmt: skip
     # 70, 71, 72: sd 1, standard error 0.5774, t(2) = 4.3027: half width 2.484. The robust ones lie twice as far apart.
     assert rows[0] == ["P1", "F4", "3", "71.0 ± 2.5 %", "42.0 ± 5.0 %", "2 ± 2.5", "–", "–"]
