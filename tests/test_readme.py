@@ -188,3 +188,11 @@ def test_the_table_says_what_the_head_of_the_recipe_says_was_measured(path):
     head = path.read_text(encoding="utf-8").partition("\nname:")[0]
     measured = head.partition("# We measured:")[2].partition("\n# ")[0]
     assert ("not yet run" in measured) == ("not yet run" in row.split("|")[-2])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.svg")), ids=lambda path: path.stem)
+def test_a_figure_brings_the_colours_that_it_names(path):
+    """Outside a report's page nothing else says what `var(--ink)` is, and its lines would not be drawn."""
+    text = path.read_text(encoding="utf-8")
+    named, said = set(re.findall(r"var\((--[\w-]+)\)", text)), set(re.findall(r"(--[\w-]+): #", text))
+    assert named and named <= said
